@@ -1,0 +1,15 @@
+# Debian packages, found the ordinary way; tools/setup installs them.
+find_package(OpenSSL REQUIRED COMPONENTS Crypto SSL)
+find_package(Boost 1.81 REQUIRED COMPONENTS json)
+find_package(yaml-cpp REQUIRED)
+if(NOT TARGET yaml-cpp)  # Debian 13's yaml-cpp 0.8 exports a name of its own
+  add_library(yaml-cpp ALIAS yaml-cpp::yaml-cpp)
+endif()
+find_package(fmt REQUIRED)
+find_package(tl-expected REQUIRED)
+if(NOT PGDBA_PURE_ONLY)
+  find_package(Threads REQUIRED)
+  find_package(PostgreSQL REQUIRED)
+  find_package(spdlog REQUIRED)
+  find_package(CLI11 REQUIRED)
+endif()

@@ -1,0 +1,60 @@
+// A Sight, and for a cluster of this machine its processes, as JSON (schema_version 1, kept stable), YAML, tsv and
+// table.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/observe.h"
+#include "cli/terminal.h"
+#include "local/machine.h"
+#include "wire/json_value.h"
+
+namespace pgdba::cli {
+
+struct EtcdSight {
+  std::string name;
+  std::string client_url;
+  std::optional<int> pid;
+  bool healthy = false;
+  bool leader = false;
+  std::string state;  // running, stopped, killed, frozen, down
+  std::optional<int64_t> restarts;
+};
+
+// Beside Sight: only of managed clusters.
+struct MachineSight {
+  struct Node {
+    std::string name;
+    local::NodePids pids;
+    local::ProcessReport report;
+  };
+  std::vector<Node> nodes;
+  std::vector<EtcdSight> etcd;
+  std::optional<int> supervisor;
+};
+
+struct FullSight {
+  Sight sight;
+  std::optional<MachineSight> machine;
+};
+
+// One round for everything: members and, for a managed cluster, etcd. The caller acts as the cluster's user.
+FullSight look(Rest& rest, const Target& target, Duration patience);
+
+struct Urls {
+  std::string psql;  // a command to paste
+  std::string libpq;
+  std::string jdbc;
+  std::vector<std::string> rest;
+  std::string passfile;  // empty: external
+};
+Urls urls_of(const Target& target, const Sight& sight);
+
+wire::JsonValue status_json(const Target& target, const FullSight& full, BootTime now);
+Table status_table(const Sight& sight);
+Table status_rows(const Sight& sight);  // for tsv: the fields of the JSON, plain numbers
+std::string status_text(const Terminal& terminal, const Target& target, const FullSight& full, BootTime now);
+void print_status(const Terminal& terminal, const Target& target, const FullSight& full, BootTime now);
+
+}  // namespace pgdba::cli

@@ -1,0 +1,144 @@
+#include "cli/up_wait.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "base/text.h"
+#include "cli/write_probe.h"
+#include "local/log_merge.h"
+#include "wire/config_json.h"
+
+namespace pgdba::cli {
+
+namespace {
+
+constexpr Duration kPoll = 20ms;
+constexpr int64_t kTooOften = 4;
+
+std::string last_lines(const local::ClusterFile& cluster, const std::string& name) {
+  std::string out;
+  for (const local::LogLine& line : local::LogReader(cluster, {name}, 6).read()) out += "\n    " + line.text;
+  return out.empty() ? " it wrote none" : out;
+}
+
+}  // namespace
+
+Waiting::Waiting(Context& context, const Target& target, const local::Machine& machine, BootTime deadline)
+    : context_(context),
+      target_(target),
+      machine_(machine),
+      rest_(context.loop, target.credentials, target.tls),
+      deadline_(deadline) {}
+
+Outcome<void> Waiting::peer(const local::ClusterFile::Etcd& member) {
+  Rest plain(context_.loop, {}, {});  // no business of etcd's who we are to the agents
+  std::string url = fmt::format("http://127.0.0.1:{}/members", member.peer_port);
+  return until(member.name + " to answer its peers", [&] {
+    auto answer = plain.call({.url = url}, 300ms);
+    return answer && answer->status == 200;
+  });
+}
+
+Outcome<void> Waiting::etcd() {
+  return until("three etcd members to find a leader", [&] {
+    look_now();
+    return std::ranges::all_of(full_.machine->etcd, &EtcdSight::healthy);
+  });
+}
+
+Outcome<void> Waiting::first_node(const std::string& name) {
+  return until(name + " to begin", [&] {
+    look_now();
+    const MemberSight* member = full_.sight.find(name);
+    return member && member->status && member->status->state && *member->status->state != model::PgState::stopped;
+  });
+}
+
+Outcome<void> Waiting::leader() {
+  return until("a leader", [&] {
+    look_now();
+    return full_.sight.leader && full_.sight.leader_answers;
+  });
+}
+
+Outcome<void> Waiting::write() {
+  std::string why;
+  auto done = until("the leader to acknowledge a write", [&] {
+    const auto* node = full_.sight.leader ? machine_.cluster().find_node(*full_.sight.leader) : nullptr;
+    auto patience = std::min<Duration>(deadline_ - context_.loop.now(), 5s);
+    auto written = node ? write_once(context_.loop, machine_.cluster(), node->pg_port, patience)
+                        : fail(Errc::unavailable, "no leader");
+    if (!written) {
+      why = written.error().text;
+      look_now();
+    }
+    return written.has_value();
+  });
+  if (!done) done.error().text += ": " + why;
+  return done;
+}
+
+Outcome<void> Waiting::replicas() {
+  return until("every other node to stream", [&] {
+    look_now();
+    const Sight& sight = full_.sight;
+    return sight.leader_answers && sight.members.size() >= machine_.cluster().nodes.size() &&
+           std::ranges::all_of(sight.members, [&](const MemberSight& member) {
+             return sight.leader == member.name || member.state == "streaming";
+           });
+  });
+}
+
+Outcome<void> Waiting::synchronous() {
+  std::optional<model::SyncMode> mode;
+  return until("the replicas to become synchronous", [&] {
+    look_now();
+    const Sight& sight = full_.sight;
+    if (!mode) {
+      auto answer = rest_.call({.url = best_endpoint(sight) + "/config"}, 1s);
+      auto config = answer && answer->status == 200 ? wire::parse_dynamic_config(answer->body) : fail(Errc::unavailable, "");
+      if (!config) return false;
+      mode = config->config.synchronous_mode;
+    }
+    auto in_set = std::ranges::count_if(sight.members, [](const MemberSight& member) {
+      return member.sync_state == "quorum" || member.sync_state == "sync";
+    });
+    auto others = static_cast<std::ptrdiff_t>(sight.members.size()) - 1;
+    return others <= 0 || *mode == model::SyncMode::off || (*mode == model::SyncMode::quorum ? in_set == others : in_set > 0);
+  });
+}
+
+void Waiting::settle() {
+  BootTime enough = context_.loop.after(1s);
+  for (look_now(); !full_.sight.healthy() && context_.loop.now() < enough; look_now()) std::this_thread::sleep_for(kPoll);
+}
+
+Outcome<void> Waiting::until(const std::string& what, const std::function<bool()>& holds) {
+  while (!holds()) {
+    if (auto broken = never_starts(); broken) return tl::unexpected(*broken);
+    if (context_.loop.now() >= deadline_) {
+      std::string seen = full_.sight.problems.empty() ? "" : " Seen last: " + join(full_.sight.problems, "; ") + ".";
+      return give_up(Exit::timed_out,
+                     fmt::format("waited too long for {}.{} Everything that was started goes on", what, seen),
+                     fmt::format("pgdba status{0}   pgdba logs{0}", target_.flag()));
+    }
+    std::this_thread::sleep_for(kPoll);
+  }
+  return {};
+}
+
+std::optional<Failure> Waiting::never_starts() const {
+  for (const std::string& name : machine_.names()) {
+    auto report = machine_.report(name);
+    if (report.exits.restarts < kTooOften || report.id) continue;
+    return Failure{Exit::failed,
+                   fmt::format("{} {}, {} times so far. Its last lines:{}", name, report.exits.last,
+                               report.exits.restarts, last_lines(machine_.cluster(), name)),
+                   fmt::format("pgdba logs{} {}", target_.flag(), name)};
+  }
+  return std::nullopt;
+}
+
+}  // namespace pgdba::cli

@@ -1,0 +1,72 @@
+// One line per event: "2026-11-23T13:01:02.146Z INFO  ha: took the lock term=4 lease=7587…".
+//
+// info is for state changes and decisions with their reasons. An error is logged or returned, not both. Values go at
+// the end as key=value; a value that may hold spaces goes through log::quoted(). A Secret prints ***.
+// Thread-safe. Before init() lines go to stderr at level info. spdlog stays inside log.cpp.
+#pragma once
+
+#include <fmt/format.h>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/error.h"
+
+namespace pgdba::log {
+
+enum class Level { trace, debug, info, warning, error, off };
+enum class Format { text };  // json comes with the issue that needs it
+
+struct Options {
+  Level level = Level::info;
+  Format format = Format::text;
+  bool to_stderr = true;
+  std::string dir;             // empty: no file
+  std::string file = "pgdba.log";
+  int file_count = 4;          // rotated files kept beside the current one
+  size_t file_bytes = 25'000'000;
+  // true: a helper thread writes, and a full disk or a stuck terminal costs the caller nothing; past 1,024 waiting
+  // lines the oldest are dropped and counted. For the agent. false: written before the call returns. For the CLI.
+  bool background = false;
+};
+
+Result<void> init(const Options& options);  // may be called again (reload)
+void set_level(Level level);
+Level level();
+void flush();  // waits for the helper thread at most 1 s
+uint64_t dropped();  // lines that a stuck sink cost
+
+Result<Level> parse_level(std::string_view text);  // Patroni's and ours: DEBUG, INFO, WARNING, ERROR, CRITICAL, trace …
+
+// For words that may hold spaces or quotes: connection refused -> "connection refused".
+std::string quoted(std::string_view text);
+
+bool enabled(Level level);
+void write(Level level, std::string_view component, std::string_view message);
+
+template <class... Args>
+void at(Level level, std::string_view component, fmt::format_string<Args...> format, Args&&... args) {
+  if (enabled(level)) write(level, component, fmt::format(format, std::forward<Args>(args)...));
+}
+template <class... Args>
+void trace(std::string_view component, fmt::format_string<Args...> format, Args&&... args) {
+  at(Level::trace, component, format, std::forward<Args>(args)...);
+}
+template <class... Args>
+void debug(std::string_view component, fmt::format_string<Args...> format, Args&&... args) {
+  at(Level::debug, component, format, std::forward<Args>(args)...);
+}
+template <class... Args>
+void info(std::string_view component, fmt::format_string<Args...> format, Args&&... args) {
+  at(Level::info, component, format, std::forward<Args>(args)...);
+}
+template <class... Args>
+void warning(std::string_view component, fmt::format_string<Args...> format, Args&&... args) {
+  at(Level::warning, component, format, std::forward<Args>(args)...);
+}
+template <class... Args>
+void error(std::string_view component, fmt::format_string<Args...> format, Args&&... args) {
+  at(Level::error, component, format, std::forward<Args>(args)...);
+}
+
+}  // namespace pgdba::log

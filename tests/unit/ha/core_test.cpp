@@ -1,0 +1,325 @@
+// The core as a whole on views made by hand: what the simulator does not draw.
+#include "ha/core.h"
+
+#include <gtest/gtest.h>
+
+namespace pgdba::ha {
+namespace {
+
+using model::PgConfig;
+using model::SyncNames;
+
+// One member of a cluster led by "a" with voters b and c. Every action succeeds at once.
+struct Member {
+  model::ClusterView cluster;
+  View view;
+  Core core;
+  std::vector<Action> given;
+
+  static Self self(std::string name) {
+    Self self;
+    self.name = std::move(name);
+    self.run_id = "run";
+    self.conn_url = "postgres://127.0.0.1:1/postgres";
+    self.api_url = "http://127.0.0.1:2/patroni";
+    self.version = "4.1.0";
+    self.pgdba_version = "0.1.0";
+    return self;
+  }
+
+  explicit Member(std::string name) : core(self(std::move(name))) {
+    cluster.revision = 100;
+    cluster.cluster_id = 1;
+    cluster.raft_term = 1;
+    cluster.initialize = {"7", 1, 1, 0};
+    model::DynamicConfig config;
+    config.timings = {3s, 1s, 1s};
+    config.synchronous_mode = model::SyncMode::quorum;
+    cluster.config = {config, 2, 2, 0};
+    cluster.leader = {"a", 50, 50, 9};
+    cluster.sync = {model::SyncState{"a", 1, {"b", "c"}}, 51, 51, 0};
+    cluster.term = {model::TermRecord{1, "a", "", "bootstrap", 1}, 50, 50, 0};
+    cluster.timelines[1] = {model::TimelineRecord{1, "a", "n", 0, {}}, 50, 50, 0};
+    for (const char* each : {"a", "b", "c"}) {
+      model::Member member;
+      member.conn_url = "postgres://" + std::string(each) + ":1/postgres";
+      member.pgdba_version = "0.1.0";
+      member.state = model::PgState::running;
+      member.role = *each == 'a' ? model::Role::primary : model::Role::replica;
+      if (*each == 'a') member.ready_term = 1;  // its gate is open
+      cluster.members[each] = {member, 60, 60, 9};
+    }
+    view.cluster = &cluster;
+    view.now = BootTime{1h};
+    model::LocalPg& pg = view.pg;
+    pg.data = model::DataDir::present;
+    pg.control = model::ControlFile{7, model::ControlState::in_production, 1, Lsn{100}, true};
+    pg.timeline_nonces[1] = "n";
+    pg.process = model::PgProcess::running;
+    pg.guardian_alive = true;
+    pg.all_dead = false;
+    pg.incarnation = 1;
+    pg.on_disk.gate_closed = false;
+    pg.answers.emplace();
+    pg.answers->timeline = 1;
+    pg.answers->flush_lsn = Lsn{1000};
+  }
+
+  void step() {
+    view.now += 20ms;
+    view.pg.measured_at = view.now;
+    cluster.as_of = view.now;
+    Decision decision = core.step(view);
+    view.completed.clear();
+    for (const Action& action : decision.actions) {
+      given.push_back(action);
+      if (lane_of(action.body) == Lane::memory) continue;
+      Completion done;
+      done.id = action.id;
+      done.sent_at = done.answered_at = view.now;
+      done.succeeded = true;
+      done.ttl = 3s;
+      done.raft_term = 1;
+      if (std::holds_alternative<GrantLease>(action.body)) done.lease = 9;
+      if (std::holds_alternative<Txn>(action.body)) done.revision = ++cluster.revision;
+      if (const auto* apply = std::get_if<ApplyConfig>(&action.body)) {
+        view.pg.on_disk = apply->config;
+        view.pg.loaded = apply->config;
+        if (view.pg.answers) {  // each walsender reads the new list
+          for (model::ReplicationRow& row : view.pg.answers->replication) {
+            row.sync_priority = apply->config.sync_names.names.contains(row.application_name) ? 1 : 0;
+          }
+        }
+      }
+      view.completed.push_back(done);
+    }
+  }
+};
+
+// "a", found by an agent that starts beside it.
+struct Leading : Member {
+  Leading() : Member("a") {
+    view.page = {true, view.now + 2s, 9, 50, 1};
+    model::LocalPg& pg = view.pg;
+    pg.on_disk.upstream = PgConfig::Upstream::none;
+    pg.on_disk.sync_names = {SyncNames::Kind::any, 1, {"b", "c"}};
+    pg.on_disk.term = 1;
+    pg.loaded = pg.on_disk;
+    pg.answers->in_recovery = false;
+    pg.answers->insert_lsn = Lsn{1000};
+    for (const char* name : {"b", "c"}) {
+      model::ReplicationRow row;
+      row.pid = *name;
+      row.application_name = name;
+      row.state = "streaming";
+      row.sync_priority = 1;
+      row.flush = Lsn{1000};
+      pg.answers->replication.push_back(row);
+    }
+  }
+};
+
+// "b", which streams from it.
+struct Following : Member {
+  Following() : Member("b") {
+    model::LocalPg& pg = view.pg;
+    pg.standby_signal = true;
+    pg.on_disk.upstream = PgConfig::Upstream::member;
+    pg.on_disk.upstream_member = "a";
+    pg.on_disk.upstream_conn_url = "postgres://a:1/postgres";
+    pg.on_disk.sync_names = {SyncNames::Kind::any, 1, {std::string(model::kSyncPlaceholder)}};
+    pg.loaded = pg.on_disk;
+    pg.answers->wal_exhausted = true;
+    pg.answers->streaming_from = "a";
+    pg.answers->streaming_timeline = 1;
+  }
+};
+
+// Somebody deletes the key `config`. The defaults say asynchronous mode: the leader dropped its sync set, and commits
+// were acknowledged by nobody but itself.
+TEST(Core, a_deleted_config_key_changes_nothing) {
+  Leading it;
+  for (int i = 0; i < 10; ++i) it.step();
+  it.cluster.config.reset();
+  for (int i = 0; i < 200; ++i) it.step();
+  EXPECT_EQ(it.view.pg.on_disk.sync_names.names, (std::set<std::string>{"b", "c"}));
+  bool written_again = false;
+  for (const Action& action : it.given) {
+    const auto* txn = std::get_if<Txn>(&action.body);
+    if (txn == nullptr) continue;
+    for (const model::Key& key : txn->deletes) EXPECT_NE(key.kind, model::KeyKind::sync) << action.reason;
+    for (const Write& put : txn->puts) written_again = written_again || put.key.kind == model::KeyKind::config;
+  }
+  EXPECT_TRUE(written_again) << "and the leader puts it back";
+}
+
+// The answer of etcd came before the watch showed the key. The leader then took its own switchover for one of an agent
+// before it, aborted it and began another.
+TEST(Core, a_leader_knows_the_switchover_that_it_has_published) {
+  Leading it;
+  for (int i = 0; i < 10; ++i) it.step();
+  it.cluster.failover = {model::FailoverRequest{"a", "b", {}}, ++it.cluster.revision, 1, 0};
+  std::optional<model::Switchover> published;
+  int transactions = 0;
+  const auto look = [&] {
+    for (; transactions < static_cast<int>(it.given.size()); ++transactions) {
+      const auto* txn = std::get_if<Txn>(&it.given[static_cast<size_t>(transactions)].body);
+      if (txn == nullptr) continue;
+      for (const Write& put : txn->puts) {
+        if (put.key.kind == model::KeyKind::switchover) published = std::get<model::Switchover>(std::get<Value>(put.value));
+      }
+    }
+  };
+  for (int i = 0; i < 20 && !published; ++i) {
+    it.step();
+    look();
+  }
+  ASSERT_TRUE(published);
+  const model::Revision shown = it.cluster.revision;
+  it.cluster.revision = shown - 1;  // the watch lags
+  for (int i = 0; i < 3; ++i) it.step();
+  it.cluster.revision = std::max(it.cluster.revision, shown);
+  it.cluster.switchover = {*published, shown, shown, 0};
+  for (int i = 0; i < 3; ++i) it.step();
+  look();
+  EXPECT_EQ(published->state, model::Switchover::State::draining) << published->reason;
+}
+
+// Half a second of each switchover was the candidate closing its gate, with the old primary gone already.
+TEST(Core, the_candidate_of_a_switchover_closes_its_gate_while_the_primary_drains) {
+  Following it;
+  for (int i = 0; i < 5; ++i) it.step();
+  EXPECT_FALSE(it.view.pg.on_disk.gate_closed);
+  model::Switchover switchover;
+  switchover.from = "a";
+  switchover.to = "b";
+  switchover.term = 1;
+  switchover.hold_ms = 7000;
+  it.cluster.switchover = {switchover, ++it.cluster.revision, 1, 0};
+  for (int i = 0; i < 5; ++i) it.step();
+  EXPECT_TRUE(it.view.pg.on_disk.gate_closed);
+  EXPECT_EQ(it.view.pg.on_disk.upstream, PgConfig::Upstream::member) << "it still needs the shutdown record";
+
+  it.cluster.switchover->value.state = model::Switchover::State::aborted;
+  it.cluster.switchover->mod = ++it.cluster.revision;
+  for (int i = 0; i < 5; ++i) it.step();
+  EXPECT_FALSE(it.view.pg.on_disk.gate_closed) << "aborted: clients may read here again";
+
+  it.cluster.switchover->value.state = model::Switchover::State::draining;
+  it.cluster.switchover->mod = ++it.cluster.revision;
+  for (int i = 0; i < 600; ++i) it.step();
+  EXPECT_FALSE(it.view.pg.on_disk.gate_closed) << "nobody holds for it any more";
+}
+
+bool has(const std::vector<Action>& given, const char* name) {
+  return std::any_of(given.begin(), given.end(), [&](const Action& action) { return name_of(action.body) == name; });
+}
+
+// Simulator, seed 3294: a PANIC in the paused state, and nothing was written down. The next leader listed its predecessor
+// by name, and the predecessor, started again, elected itself without its lost tail.
+TEST(Core, a_panic_is_written_down_in_pause_as_well) {
+  Leading it;
+  it.cluster.config->value.pause = true;
+  for (int i = 0; i < 10; ++i) it.step();
+  EXPECT_FALSE(has(it.given, "mark_novote"));
+  it.view.pg.process = model::PgProcess::stopped;
+  it.view.pg.all_dead = true;
+  it.view.pg.answers.reset();
+  it.view.pg.loaded.reset();
+  it.view.pg.exit_unexpected = it.view.pg.exit_after_panic = true;
+  for (int i = 0; i < 5; ++i) it.step();
+  EXPECT_TRUE(has(it.given, "mark_novote"));
+  EXPECT_FALSE(has(it.given, "start_pg")) << "paused";
+}
+
+TEST(Core, who_is_listed_by_name_votes_only_after_it_has_caught_up) {
+  Following it;
+  it.view.pg.novote = true;
+  it.cluster.members["a"].value.term = 1;
+  for (int i = 0; i < 20; ++i) it.step();
+  EXPECT_TRUE(has(it.given, "fetch_history"));
+  EXPECT_FALSE(has(it.given, "clear_novote"));
+  UpstreamHistory history;
+  history.from = "a";
+  history.asked_at = it.view.now;
+  history.term = 1;
+  history.timeline = 1;
+  history.flush_lsn = Lsn{2000};
+  history.in_recovery = false;
+  it.view.upstream = history;
+  for (int i = 0; i < 20; ++i) it.step();
+  EXPECT_FALSE(has(it.given, "clear_novote")) << "it has 1000 of 2000";
+  it.view.pg.answers->flush_lsn = Lsn{2000};
+  it.step();
+  EXPECT_TRUE(has(it.given, "clear_novote"));
+}
+
+// Seed 2702: the agent was restarted beside a primary that was stopped (SIGSTOP), in pause, and another member led by then.
+TEST(Core, a_server_that_does_not_answer_may_be_a_primary_when_its_files_do_not_make_it_a_standby) {
+  for (bool signal : {true, false}) {
+    Following it;
+    it.view.pg.answers.reset();
+    it.view.pg.loaded.reset();
+    it.view.pg.query_timed_out = true;
+    it.view.pg.standby_signal = signal;
+    for (int i = 0; i < 5; ++i) it.step();
+    EXPECT_EQ(has(it.given, "stop_pg"), !signal);
+  }
+}
+
+// Seed 4553: an older write of the member key landed after the newer one, and the leader never read what that had said.
+TEST(Core, a_member_key_that_was_overwritten_is_written_again) {
+  Following it;
+  for (int i = 0; i < 100; ++i) it.step();
+  const auto writes = [&] {
+    return std::count_if(it.given.begin(), it.given.end(), [](const Action& action) {
+      const auto* txn = std::get_if<Txn>(&action.body);
+      return txn != nullptr && !txn->puts.empty() && txn->puts.front().key.kind == model::KeyKind::member;
+    });
+  };
+  const auto before = writes();
+  EXPECT_GT(before, 0);
+  for (int i = 0; i < 20; ++i) it.step();
+  EXPECT_EQ(writes(), before);
+  it.cluster.members["b"].mod = ++it.cluster.revision;
+  for (int i = 0; i < 20; ++i) it.step();
+  EXPECT_GT(writes(), before);
+}
+
+// Seed 394: the pause was remembered, and the key that would end it was gone with everything else.
+TEST(Core, etcd_wiped_in_pause_is_written_again_by_the_primary_which_serves_on) {
+  Leading it;
+  it.cluster.config->value.pause = true;
+  for (int i = 0; i < 20; ++i) it.step();
+  const model::ClusterView before = it.cluster;
+  it.cluster = {};
+  it.cluster.cluster_id = 2;
+  it.cluster.raft_term = 1;
+  it.cluster.revision = 2;
+  const Txn* again = nullptr;
+  for (int i = 0; i < 40 && again == nullptr; ++i) {
+    if (i == 5) {
+      for (const char* name : {"b", "c"}) it.cluster.members[name] = {before.members.at(name).value, ++it.cluster.revision, 1, 0};
+      for (const char* name : {"b", "c"}) it.cluster.members[name].value.term = 1;
+    }
+    const size_t given = it.given.size();
+    it.step();
+    for (size_t k = given; k < it.given.size(); ++k) {
+      const auto* txn = std::get_if<Txn>(&it.given[k].body);
+      if (txn != nullptr && txn->puts.size() > 3) again = txn;
+    }
+  }
+  ASSERT_NE(again, nullptr);
+  for (const Write& put : again->puts) {
+    if (put.key.kind == model::KeyKind::term) {
+      const auto& term = std::get<model::TermRecord>(std::get<Value>(put.value));
+      EXPECT_EQ(term.term, 1) << "the same primary, the same term";
+      EXPECT_EQ(term.timeline, 1u);
+    }
+  }
+  EXPECT_TRUE(std::any_of(again->puts.begin(), again->puts.end(), [](const Write& put) { return put.key.kind == model::KeyKind::config; }));
+  EXPECT_FALSE(has(it.given, "stop_pg"));
+}
+
+}  // namespace
+}  // namespace pgdba::ha
