@@ -165,6 +165,11 @@ std::vector<std::string> Sight::names() const {
   return out;
 }
 
+bool Sight::soon_in_sync(const MemberSight& member) const {
+  if (member.in_sync() || member.state != "streaming" || !member.status || member.status->tags.nosync) return false;
+  return std::ranges::any_of(members, [](const MemberSight& other) { return other.role == "quorum_standby"; });
+}
+
 std::string member_name(const std::string& origin, const NodeStatus& status, const ClusterReport* report) {
   if (!status.name.empty() || !report) return status.name;
   auto here = net::parse_url(origin);

@@ -33,6 +33,8 @@ struct MemberSight {
   std::optional<bool> pending_restart;
   std::optional<wire::NodeStatus> status;  // its own answer
   bool expected = true;
+  // The leader counts on it: every acknowledged write is on enough such members.
+  [[nodiscard]] bool in_sync() const { return role == "quorum_standby" || role == "sync_standby"; }
 };
 
 struct Sight {
@@ -53,6 +55,8 @@ struct Sight {
   [[nodiscard]] const MemberSight* find(std::string_view name) const;
   [[nodiscard]] const MemberSight* leader_sight() const { return leader ? find(*leader) : nullptr; }
   [[nodiscard]] std::vector<std::string> names() const;
+  // Quorum mode, and a replica that streams but is not counted on yet: it soon will be.
+  [[nodiscard]] bool soon_in_sync(const MemberSight& member) const;
 };
 
 // One member's answers; nullopt: none that could be read.

@@ -13,12 +13,9 @@ namespace {
 // Without synchronous replication only this bounds what a new leader may lack; Patroni's default of the setting.
 constexpr uint64_t kFarBehind = 1048576;
 
-bool in_sync(const MemberSight& member) {
-  return member.role == "quorum_standby" || member.role == "sync_standby";
-}
 bool sync_mode(const Sight& sight) {
   for (const MemberSight& member : sight.members) {
-    if (in_sync(member)) return true;
+    if (member.in_sync()) return true;
   }
   return false;
 }
@@ -68,7 +65,7 @@ Outcome<void> check_safe(const ClusterAction& action, const MoveOptions& options
     if (options.failover && !why.empty() && options.allow_data_loss && (*candidate)->status) why.clear();
     if (!why.empty())
       return give_up(Exit::refused, fmt::format("{} to {}: {}", verb, options.candidate, why), action.status_command());
-    bool outside = sync_mode(before) && !in_sync(**candidate);
+    bool outside = sync_mode(before) && !(*candidate)->in_sync();
     if (outside && !options.failover) {
       return give_up(
           Exit::refused,
@@ -89,7 +86,7 @@ Outcome<void> check_safe(const ClusterAction& action, const MoveOptions& options
   for (const MemberSight& member : before.members) {
     if (member.name == before.leader) continue;
     std::string why = objection(before, member);
-    if (why.empty() && sync_mode(before) && !in_sync(member)) why = member.name + " is not in the synchronous set";
+    if (why.empty() && sync_mode(before) && !member.in_sync()) why = member.name + " is not in the synchronous set";
     if (why.empty()) return {};
     reasons.push_back(why);
   }
@@ -97,6 +94,20 @@ Outcome<void> check_safe(const ClusterAction& action, const MoveOptions& options
       Exit::refused,
       fmt::format("no member can take over: {}", reasons.empty() ? "there is no other" : join(reasons, "; ")),
       action.status_command());
+}
+
+// A member that has just come back streams a moment before the leader counts on it: that is worth a wait, not a refusal.
+Outcome<void> check_safe_soon(ClusterAction& action, const MoveOptions& options) {
+  auto coming = [&](const Sight& sight) {
+    return std::ranges::any_of(sight.members, [&](const MemberSight& member) {
+      return (options.candidate.empty() || member.name == options.candidate) && sight.soon_in_sync(member);
+    });
+  };
+  auto safe = check_safe(action, options);
+  if (safe || options.failover || !coming(action.before)) return safe;
+  auto later = action.wait_until([&](const Sight& sight) { return !coming(sight); }, action.context.loop.after(5s));
+  if (later) action.before = *later;
+  return check_safe(action, options);
 }
 
 }  // namespace
@@ -115,7 +126,7 @@ Done move_leader(Context& context, const MoveOptions& options) {
     return give_up(Exit::refused, "there is no leader to switch over from",
                    "pgdba cluster failover --candidate MEMBER");
   }
-  if (auto safe = check_safe(action, options); !safe) return tl::unexpected(safe.error());
+  if (auto safe = check_safe_soon(action, options); !safe) return tl::unexpected(safe.error());
   std::string to = options.candidate.empty() ? "the best replica" : options.candidate;
   std::string from = before.leader.value_or("nobody");
   if (terminal.options().dry_run) {

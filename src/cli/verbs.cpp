@@ -209,7 +209,7 @@ void Action::watch_failover(const WriteProbe* probe) {
   tell(line);
 }
 
-// After `start` and `thaw`: back in means streaming, or leading.
+// After `start` and `thaw`: back in means streaming and counted on by the leader, or leading.
 Outcome<void> Action::watch_return(const std::vector<std::string>& names) {
   auto deadline = context_.loop.after(seconds(options_.timeout_s));
   std::vector<std::string> waiting;
@@ -222,10 +222,10 @@ Outcome<void> Action::watch_return(const std::vector<std::string>& names) {
     std::erase_if(waiting, [&](const std::string& name) {
       const MemberSight* member = full.sight.find(name);
       bool leads = full.sight.leader == name && full.sight.leader_answers;
-      bool back = member && (leads || (full.sight.leader && member->state == "streaming"));
-      if (back)
+      bool follows = member && full.sight.leader && member->state == "streaming" && !full.sight.soon_in_sync(*member);
+      if (leads || follows)
         tell(fmt::format("{} is back in: {}", name, leads ? "it leads" : "it streams from " + *full.sight.leader));
-      return back;
+      return leads || follows;
     });
     if (!waiting.empty()) std::this_thread::sleep_for(25ms);
   }

@@ -29,6 +29,7 @@ RECOVERY = 45  # seconds until writes flow again; generous: two cores may be sha
 def observed(cluster, writes_before=50, write_patience=None):
     """Traffic and the probe around a fault; the four promises at the end. `write_patience`: where no write may fail, a slow one
     must not be given up."""
+    journal = None
     try:
         with PrimaryProbe(cluster.endpoints) as probe, Journal(cluster.endpoints, write_patience=write_patience) as journal:
             wait_until("some writes before the fault", 30, lambda: journal.count("ok") >= writes_before)
@@ -41,6 +42,9 @@ def observed(cluster, writes_before=50, write_patience=None):
         cluster.wait_same_everywhere()
     except BaseException:
         print(cluster.describe())  # pytest shows it; the fixture is about to remove it all
+        if journal:
+            with contextlib.suppress(Unreachable, RuntimeError):  # whatever came too late: what was acknowledged has to be there
+                journal.verify(5).check(at_least=0)
         raise
 
 

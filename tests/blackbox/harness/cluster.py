@@ -15,9 +15,10 @@ import tempfile
 from . import ports, processes
 from .client import Session, Unreachable, ask
 from .journal import Endpoints, same_everywhere
+from .promises import promise
 from .servers import as_user, http, kill_everything_below
 from .tree import ROOT
-from .waiting import wait_until
+from .waiting import TimedOut, wait_until
 
 PROGRAM = os.environ.get("PGDBA_PROGRAM", str(ROOT / "bin" / "pgdba"))
 
@@ -243,7 +244,11 @@ class Cluster:
             raise AssertionError(f"{error}\n{self.describe()}") from None
 
     def wait_same_everywhere(self, seconds=20):
-        return wait_until("all nodes have the same rows", seconds, lambda: same_everywhere(self.endpoints))
+        try:
+            return wait_until("all nodes have the same rows", seconds, lambda: same_everywhere(self.endpoints))
+        except TimedOut as error:
+            promise("the nodes differ" not in str(error), str(error))
+            raise
 
     def describe(self):
         """For a failed test: what the product says, what runs, the ends of its logs."""

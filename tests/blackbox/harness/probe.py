@@ -11,6 +11,7 @@ import time
 
 from .client import Session, Unreachable
 from .journal import TIMELINE, Slack, Write, second_primary
+from .promises import promise
 
 WRITE = f"insert into probe(id, node) values ($1::bigint, $2::int) returning {TIMELINE}"
 
@@ -133,5 +134,5 @@ class PrimaryProbe:
         assert self.sights, "the probe saw no node at all: it proves nothing"
         assert any(sight.primary for sight in self.sights), "the probe never saw a primary: it proves nothing"
         pairs = second_primary(self.writes)
-        assert not pairs, f"an old primary acknowledged after a newer one: {pairs[:3]}"
+        promise(not pairs, f"an old primary acknowledged after a newer one: {pairs[:3]}")
         return self
