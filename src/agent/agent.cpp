@@ -156,6 +156,7 @@ net::HttpServerOptions Agent::server_options() const {
     tls.client_certificate = rest.verify_client == Verify::required ? Want::required : rest.verify_client == Verify::optional ? Want::optional : Want::none;
     options.tls = tls;
   }
+  options.doorkeeper = [this](const net::Request& head, const net::PeerAddress& peer) { return api_.refuse_early(head, peer); };
   return options;
 }
 

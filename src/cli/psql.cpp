@@ -1,5 +1,6 @@
 // `pgdba psql [--replica]`: becomes psql, connected to the leader or to a standby, with the password from the passfile.
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,6 +13,26 @@
 
 namespace pgdba::cli {
 
+namespace {
+
+// The cluster's folder, and with it the name of its programs' folder, belongs to the cluster's user. Root runs only what
+// nobody else can have put there.
+bool may_run(const std::string& program) {
+  if (::access(program.c_str(), X_OK) != 0) return false;
+  if (::getuid() != 0) return true;
+  char* real = ::realpath(program.c_str(), nullptr);
+  if (real == nullptr) return false;
+  std::string path = real;
+  ::free(real);
+  for (;; path.resize(path.rfind('/'))) {
+    struct stat info {};
+    if (::stat(path.empty() ? "/" : path.c_str(), &info) != 0 || info.st_uid != 0 || (info.st_mode & 022) != 0) return false;
+    if (path.empty()) return true;
+  }
+}
+
+}  // namespace
+
 Done psql(Context& context, const PsqlOptions& options) {
   auto target = find_target(context, options.target);
   if (!target) return tl::unexpected(target.error());
@@ -23,7 +44,7 @@ Done psql(Context& context, const PsqlOptions& options) {
       ports.push_back(std::to_string(node.pg_port));
     }
     std::string own = target->local->bin_dir + "/psql";
-    if (::access(own.c_str(), X_OK) == 0) program = own;
+    if (may_run(own)) program = own;
     ::setenv("PGPASSFILE", target->local->passfile().c_str(), 1);
   } else if (!target->pg_host.empty()) {
     for (size_t i = 0; i < std::max<size_t>(1, target->members.size()); ++i) {

@@ -5,6 +5,7 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <optional>
+#include <stdexcept>
 
 namespace pgdba::net {
 namespace {
@@ -18,9 +19,11 @@ Headers copy_headers(const http::fields& fields) {
   return out;
 }
 
-// Feeds until the parser is done or needs bytes that are not here.
+// Feeds until the parser is done or needs bytes that are not here. Beast limits the header and the body, but neither the
+// head of a chunk nor the fields after the last one: what it leaves unread is limited here, and a field that is too long
+// for it (it throws) is an error like any other.
 template <class Parser>
-error_code feed_all(Parser& parser, std::string& buffer) {
+error_code feed_all(Parser& parser, std::string& buffer, size_t header_limit) try {
   error_code ec;
   size_t used = 0;
   while (!parser.is_done() && used < buffer.size()) {
@@ -34,7 +37,10 @@ error_code feed_all(Parser& parser, std::string& buffer) {
     if (ec || n == 0) break;
   }
   buffer.erase(0, used);
+  if (!ec && !parser.is_done() && buffer.size() > header_limit) return http::error::header_limit;
   return ec;
+} catch (const std::length_error&) {
+  return http::error::header_limit;
 }
 
 void append_clean(std::string& out, std::string_view text) {
@@ -47,10 +53,12 @@ void append_clean(std::string& out, std::string_view text) {
 
 struct RequestParser::Impl {
   http::request_parser<http::string_body> parser;
+  size_t header_limit;
   int status = 400;
 };
 
 RequestParser::RequestParser(size_t header_limit, size_t body_limit) : impl_(std::make_unique<Impl>()) {
+  impl_->header_limit = header_limit;
   impl_->parser.eager(true);
   impl_->parser.header_limit(static_cast<uint32_t>(header_limit));
   impl_->parser.body_limit(body_limit);
@@ -58,7 +66,10 @@ RequestParser::RequestParser(size_t header_limit, size_t body_limit) : impl_(std
 RequestParser::~RequestParser() = default;
 
 Result<bool> RequestParser::feed(std::string& buffer) {
-  error_code ec = feed_all(impl_->parser, buffer);
+  error_code ec = feed_all(impl_->parser, buffer, impl_->header_limit);
+  // Any other coding hides where the message ends: what follows would be taken for the next request.
+  if (!ec && header_done() && !impl_->parser.chunked() && impl_->parser.get().count(http::field::transfer_encoding) > 0)
+    return fail(Errc::invalid, "unknown Transfer-Encoding");
   if (!ec) return impl_->parser.is_done();
   if (ec == http::error::header_limit) impl_->status = 431;
   if (ec == http::error::body_limit) impl_->status = 413;
@@ -73,13 +84,18 @@ bool RequestParser::expects_continue() const {
 bool RequestParser::keep_alive() const { return header_done() && impl_->parser.get().keep_alive(); }
 bool RequestParser::http10() const { return impl_->parser.get().version() < 11; }
 
-Request RequestParser::take() {
-  auto message = impl_->parser.release();
+Request RequestParser::head() const {
+  const auto& message = impl_->parser.get();
   Request out;
   out.method = std::string(message.method_string());
   out.target = std::string(message.target());
   out.headers = copy_headers(message.base());
-  out.body = std::move(message.body());
+  return out;
+}
+
+Request RequestParser::take() {
+  Request out = head();
+  out.body = std::move(impl_->parser.get().body());
   return out;
 }
 
@@ -110,7 +126,7 @@ ResponseParser::~ResponseParser() = default;
 Result<bool> ResponseParser::feed(std::string& buffer) {
   impl_->started = impl_->started || !buffer.empty();
   while (true) {
-    error_code ec = feed_all(*impl_->parser, buffer);
+    error_code ec = feed_all(*impl_->parser, buffer, impl_->header_limit);
     if (ec) return fail(Errc::invalid, "bad HTTP answer: " + ec.message());
     bool interim = impl_->parser->is_done() && impl_->parser->get().result_int() / 100 == 1;
     if (!interim) return impl_->parser->is_done();

@@ -24,6 +24,7 @@ class RequestParser {
   bool expects_continue() const;  // the client waits for "100 Continue" before it sends the body
   bool keep_alive() const;
   bool http10() const;
+  Request head() const;  // once header_done(): all but the body
   Request take();
 
   struct Impl;

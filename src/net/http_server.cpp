@@ -28,7 +28,7 @@ struct Connection {
   Stream stream;
   PeerAddress peer;
   BootTime waiting_since = boot_now();  // without a complete request
-  bool serving = false;                 // the handler has it, or its answer is being written
+  bool serving = false;                 // the handler has it
 };
 
 // A small page as Python's http.server sends it, which is what Patroni's clients know.
@@ -58,6 +58,7 @@ struct HttpServer::Impl {
   std::vector<std::shared_ptr<Tcp::acceptor>> acceptors;
   Connections connections;
   Counters counters;
+  size_t handshakes = 0;
   bool closed = false;
 
   // Makes room when all places are taken: who has waited longest goes. False when every place is at work.
@@ -122,7 +123,14 @@ struct HttpServer::Impl {
     Listed listed{self, connection};
     BootTime header_deadline = boot_now() + self->options.header_deadline;
     if (std::shared_ptr<TlsContext> context = self->tls) {
-      if (!co_await connection->stream.tls_server(context, header_deadline)) co_return;
+      while (self->handshakes >= self->options.max_handshakes) {
+        co_await self->loop.sleep_for(5ms);
+        if (self->closed || !connection->stream.is_open() || boot_now() >= header_deadline) co_return;
+      }
+      ++self->handshakes;
+      auto shaken = co_await connection->stream.tls_server(context, header_deadline);
+      --self->handshakes;
+      if (!shaken) co_return;
       connection->peer.tls = true;
       connection->peer.certificate_verified = connection->stream.peer_certificate_verified();
     }
@@ -157,6 +165,13 @@ struct HttpServer::Impl {
       if (*done) break;
       if (parser.header_done() && body_deadline == BootTime::max()) {
         body_deadline = boot_now() + options.body_deadline;
+        auto refusal = options.doorkeeper ? options.doorkeeper(parser.head(), connection.peer) : std::nullopt;
+        if (refusal) {
+          refusal->close = true;
+          Request head = parser.head();
+          co_await answer(self, connection, &head, std::move(*refusal));
+          co_return false;
+        }
       }
       if (parser.expects_continue() && !std::exchange(continued, true)) {
         auto sent = co_await connection.stream.write_all("HTTP/1.1 100 Continue\r\n\r\n", body_deadline);
@@ -175,6 +190,9 @@ struct HttpServer::Impl {
     Response response = co_await self.handler(request, connection.peer);
     response.close = response.close || response.bare || !keep_alive;
     bool close = response.close;
+    // A client that does not read its answer has no better claim to the place than one that sends nothing.
+    connection.serving = false;
+    connection.waiting_since = boot_now();
     co_return co_await answer(self, connection, &request, std::move(response)) && !close;
   }
 

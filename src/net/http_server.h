@@ -33,6 +33,8 @@ struct PeerAddress {
 
 // The request outlives the handler's task.
 using HttpHandler = std::function<Task<Response>(const Request&, const PeerAddress&)>;
+// Asked once the header is there and the body is not: an answer refuses the request before its body takes memory.
+using HttpDoorkeeper = std::function<std::optional<Response>(const Request& without_body, const PeerAddress&)>;
 
 struct HttpServerOptions {
   size_t header_bytes = 16 * 1024;
@@ -46,6 +48,8 @@ struct HttpServerOptions {
   std::string server_name = "pgdba";  // Server header; empty: none
   Headers extra_headers;              // on every response that is not bare
   std::optional<TlsServerOptions> tls;
+  size_t max_handshakes = 8;  // TLS costs milliseconds of the loop each; further clients wait for their turn
+  HttpDoorkeeper doorkeeper;  // none: every body is read
 };
 
 class HttpServer {

@@ -69,6 +69,11 @@ Task<net::Response> Api::answer(const net::Request& request, const net::PeerAddr
   co_return render(answer, call.json);
 }
 
+std::optional<net::Response> Api::refuse_early(const net::Request& head, const net::PeerAddress& peer) const {
+  if (!wire::is_unsafe(wire::route(head.method, wire::parse_target(head.target).path))) return std::nullopt;
+  return refuse(head, peer, node_.settings().restapi, node_.cluster());
+}
+
 net::Response Api::read(const Call& call, Route route) const {
   switch (route) {
     case Route::health: return health(call);

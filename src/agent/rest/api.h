@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,8 @@ class Api {
 
   // The handler of net::HttpServer. The request outlives the task.
   Task<net::Response> answer(const net::Request& request, const net::PeerAddress& peer);
+  // Who may not write is told so before the body is read.
+  std::optional<net::Response> refuse_early(const net::Request& head, const net::PeerAddress& peer) const;
 
  private:
   struct Call {

@@ -155,6 +155,36 @@ TEST_F(HttpServerTest, expect_continue) {
   EXPECT_TRUE(a.read_all().ends_with("POST /c ok<EOF>"));
 }
 
+TEST_F(HttpServerTest, who_is_refused_sends_no_body) {
+  options.doorkeeper = [](const Request& head, const PeerAddress&) -> std::optional<Response> {
+    if (head.method != "PATCH") return std::nullopt;
+    Response no;
+    no.status = 401;
+    return no;
+  };
+  serve();
+  Socket a(port);
+  a.send("PATCH /c HTTP/1.1\r\nContent-Length: 900000\r\nExpect: 100-continue\r\n\r\n");
+  std::string got = a.read_all();
+  EXPECT_TRUE(got.starts_with("HTTP/1.0 401 ")) << got;
+  EXPECT_TRUE(got.ends_with("<EOF>")) << got;
+  Socket b(port);
+  b.send("POST /c HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\n");
+  b.send("ok");
+  EXPECT_TRUE(b.read_all().ends_with("POST /c ok<EOF>"));
+}
+
+TEST_F(HttpServerTest, clients_that_do_not_read_lock_nobody_out) {
+  options.max_connections = 3;
+  serve();
+  Socket a(port), b(port), c(port);
+  for (Socket* one : {&a, &b, &c}) one->send("GET /big HTTP/1.1\r\nHost: x\r\n\r\n");
+  std::this_thread::sleep_for(100ms);  // their answers fill the sockets
+  Socket honest(port);
+  honest.send("GET /x HTTP/1.0\r\n\r\n");
+  EXPECT_TRUE(honest.read_all().ends_with("GET /x <EOF>"));
+}
+
 TEST_F(HttpServerTest, slow_headers_slow_bodies_and_silence_are_cut_off) {
   options.header_deadline = 150ms;
   options.body_deadline = 150ms;

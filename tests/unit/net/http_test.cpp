@@ -113,6 +113,9 @@ TEST(RequestParser, limits_and_nonsense) {
       {"negative length", "POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400},
       {"length and chunked", "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
       {"chunks too long", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n7ff\r\n", 413},
+      {"chunk head without an end", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;" + std::string(2000, 'a'), 431},
+      {"trailer too long", "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + std::string(2000, 'a'), 431},
+      {"a coding that hides the end", "POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nGET / HTTP/1.1\r\n\r\n", 400},
       {"not HTTP", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400},
       {"bad version", "GET / HTTP/9.1\r\n\r\n", 400},
       {"folded header start", "GET / HTTP/1.1\r\n X: y\r\n\r\n", 400},
@@ -124,6 +127,15 @@ TEST(RequestParser, limits_and_nonsense) {
     EXPECT_FALSE(fed) << row.name;
     EXPECT_EQ(parser.status(), row.status) << row.name;
   }
+}
+
+// Beast stores a field's length in 16 bits and throws beyond; an exception in a connection's task ends the agent.
+TEST(RequestParser, a_field_longer_than_beast_can_store_is_an_error) {
+  RequestParser parser(1000000, 1000);
+  std::string buffer =
+      "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: " + std::string(70000, 'a') + "\r\n\r\n";
+  EXPECT_FALSE(parser.feed(buffer));
+  EXPECT_EQ(parser.status(), 431);
 }
 
 TEST(RequestParser, random_bytes_neither_throw_nor_hang) {
