@@ -61,6 +61,7 @@ EtcdAnswer Etcd::apply(const EtcdRequest& request) {
   }
   answer.revision = state_.revision;
   answer.raft_term = state_.raft_term;
+  answer.cluster_id = state_.cluster_id;
   answer.generation = generation_;
   answer.log_size = log_.size();
   return answer;

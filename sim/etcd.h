@@ -31,6 +31,7 @@ struct EtcdAnswer {
   bool succeeded = false;  // txn: the compares held
   model::Revision revision = 0;
   uint64_t raft_term = 0;
+  uint64_t cluster_id = 0;
   uint64_t generation = 0;  // of the store: rises when it is wiped or restored
   size_t log_size = 0;      // changes up to this answer
   model::LeaseId lease = 0;

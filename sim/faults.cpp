@@ -115,7 +115,7 @@ void Injector::inject() {
     links();
   } else if (kind_ <= Kind::slow_watch) {
     etcd();
-  } else if (kind_ <= Kind::panic_fsync || kind_ == Kind::fail_job) {
+  } else if (kind_ <= Kind::panic_fsync || kind_ == Kind::fail_job || kind_ == Kind::disk_refuses) {
     postgres();
   } else {
     operators();
@@ -294,6 +294,18 @@ void Injector::postgres() {
       victim.pg.exit_after_panic = true;
       if (victim.pg.all_dead()) victim.pg.lose_tail(1 + dice_.below(4));
       break;
+    case Kind::disk_refuses: {
+      Duration length = draw_skewed(dice_, 100ms, 40s);
+      world_.note("fault: the disk of {} refuses all writes for {} ms", victim.name, to_ms(length));
+      victim.disk_refuses = true;
+      later(length, [&victim] { victim.disk_refuses = false; });
+      if (!victim.pg.is_primary()) return victim.pg.crash_backend();
+      if (!world_.may_destroy_data()) return;
+      world_.data_destroyed();  // nobody may trust what it says of its end
+      victim.pg.crash_backend();
+      victim.pg.exit_after_panic = true;
+      break;
+    }
     default:
       for (int i = 0; i < world_.plan.members; ++i) {
         if (world_.node(i).shell) world_.node(i).shell->fail_job();

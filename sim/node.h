@@ -45,6 +45,7 @@ class Node {
   model::Tags tags;
   NodeClock clock;
   bool powered = true;
+  bool disk_refuses = false;  // every change of a file fails, and a primary panics
   Postgres pg;
   Process agent;
   Process guardian;

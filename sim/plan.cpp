@@ -17,7 +17,7 @@ constexpr std::string_view kNames[] = {
     "freeze_postgres", "freeze_node",     "pause_machine",   "power_loss",      "kill_everything",   "cut_members",       "reject_members",
     "isolate_member",  "cut_etcd",        "flap",            "etcd_leader_change", "etcd_quorum_loss", "etcd_wipe",
     "etcd_restore",    "etcd_lies",       "delete_leader_key", "revoke_lease",  "slow_watch",        "block_replay",
-    "busy_checkpointer", "panic_fsync",   "lose_cache",      "lose_disk",       "fail_job",          "change_ttl",
+    "busy_checkpointer", "panic_fsync",   "lose_cache",      "lose_disk",       "fail_job",          "disk_refuses",      "change_ttl",
     "change_count",    "pause_cluster",   "switchover",      "restart_request", "reinit_request",    "stop_outside",
     "start_outside",   "stop_agent",      "crash_after_promotion", "swap_faults"};
 static_assert(std::size(kNames) == static_cast<size_t>(Kind::kCount));
@@ -86,6 +86,8 @@ void draw_speeds(Plan& plan, Random& random) {
   plan.slow_reply = sometimes(random, 0.15);
   plan.slow_reply_max = draw_skewed(random, 50ms, 3s);
   plan.job_failure = sometimes(random, 0.3);
+  plan.misread = sometimes(random, 0.02);
+  plan.early_word = sometimes(random, 0.5);
   plan.disk = draw_skewed(random, 500us, 25ms);
   plan.writers = static_cast<int>(random.between(1, 4));
   plan.direct_writers = static_cast<int>(random.between(1, 2));

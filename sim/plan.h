@@ -48,6 +48,7 @@ struct Fault {
     lose_cache,        // power loss on a disk that lied
     lose_disk,         // the data directory is empty when the node comes back
     fail_job,          // a clone or rewind under way dies
+    disk_refuses,      // file systems turn read-only after an error: nothing is written or started; a primary panics
     change_ttl,
     change_count,      // synchronous_node_count
     pause_cluster,     // maintenance mode, for a while
@@ -104,6 +105,8 @@ struct Plan {
   double slow_reply = 0.0;    // an acknowledgement of a standby that stays long in a socket
   Duration slow_reply_max = 800ms;
   double job_failure = 0.0;
+  double misread = 0.0;       // a reading of files that says nothing, or what somebody else has written there for a moment
+  double early_word = 0.0;    // the end of a local action is heard before a reading that shows it
   Duration disk = 2ms;        // of one fsync, at most mostly
   int writers = 3;
   int direct_writers = 1;

@@ -173,6 +173,7 @@ void Postgres::stop_fast(std::function<void()> done) {
     kill_rest(std::move(done));
     return;
   }
+  if (phase_ == Phase::stopping) return;  // once more; whoever asks hears of the end as everybody does
   if (phase_ == Phase::starting || phase_ == Phase::recovery || phase_ == Phase::promoting) {
     phase_ = Phase::stopping;
     close_receiver();

@@ -105,6 +105,10 @@ void Shell::observe() {
   seen->measured_at = node_.now();
   node_.pg.look(*seen);
   seen->guardian_alive = node_.guardian.alive();
+  if (world_.random.chance(world_.plan.misread)) {
+    if (world_.random.chance(0.5)) seen->on_disk = {};
+    if (world_.random.chance(0.5)) seen->control.reset();
+  }
   if (seen->answers) seen->answers->asked_at = seen->measured_at;
   Duration needed = seen->query_timed_out ? Duration(500ms) : seen->answers ? draw(world_.random, 300us, 3ms) : draw(world_.random, 50us, 300us);
   run(needed, [this, seen, mine, ended] {
@@ -238,7 +242,8 @@ void Shell::report(const ha::Action& action, Outcome outcome, const Fill& fill) 
   completion.answered_at = node_.now();
   if (outcome == Outcome::failed) completion.text = "failed";
   if (fill) fill(completion);
-  if (ha::lane_of(action.body) == ha::Lane::local) {
+  const bool local = ha::lane_of(action.body) == ha::Lane::local;
+  if (local && !world_.random.chance(world_.plan.early_word)) {
     // What the action changed is seen before the core hears of its end.
     local_completed_.push_back(std::move(completion));
     observing_ = false;
@@ -246,6 +251,7 @@ void Shell::report(const ha::Action& action, Outcome outcome, const Fill& fill) 
   } else {
     completed_.push_back(std::move(completion));
     poke();
+    if (local) observe_after(Duration{});
   }
 }
 

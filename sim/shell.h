@@ -87,7 +87,7 @@ class Shell {
   void local_action(uint64_t turn, const ha::Action& action);
   void local_simple(uint64_t turn, Duration needed, std::function<bool()> effect);
   void start_pg(uint64_t turn, bool as_primary);
-  void promote(uint64_t turn, const model::PgConfig& loaded, int tries);
+  void promote(uint64_t turn, const ha::Promote& promote, int tries);
   void stop_pg(uint64_t turn, const ha::StopPg& stop);
   void clone(uint64_t turn, const ha::Clone& clone);
   void rewind(uint64_t turn, const ha::Rewind& rewind);

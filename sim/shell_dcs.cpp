@@ -32,6 +32,7 @@ void Shell::ask(EtcdRequest request, Duration timeout, std::function<void(const 
   if (lie != nullptr && (request.kind == EtcdRequest::Kind::keep_alive || proof_from_memory)) {
     // The deposed etcd leader answers from memory, and believes itself.
     asked->answer.raft_term = lie->raft_term;
+    asked->answer.cluster_id = lie->memory->cluster_id;
     asked->answer.lease = request.lease;
     asked->answer.ttl = std::chrono::ceil<std::chrono::seconds>(world_.ttl_now());
     asked->answer.succeeded = true;
@@ -96,7 +97,7 @@ void Shell::lease_action(uint64_t turn, const ha::Action& action) {
       c.revision = asked.answer.revision;
       c.lease = asked.answer.lease;
       c.ttl = asked.answer.ttl;
-      c.raft_term = asked.answer.raft_term;
+      c.era = {asked.answer.cluster_id, asked.answer.raft_term};
     });
   });
 }
@@ -129,7 +130,7 @@ void Shell::dcs_action(uint64_t turn, const ha::Action& action) {
       c.answered_at = asked.answered_at;
       c.succeeded = asked.answer.succeeded;
       c.revision = asked.answer.revision;
-      c.raft_term = asked.answer.raft_term;
+      c.era = {asked.answer.cluster_id, asked.answer.raft_term};
     });
   });
 }

@@ -21,7 +21,7 @@ constexpr ha::Lane kLocal = ha::Lane::local;
 void Shell::local_simple(uint64_t turn, Duration needed, std::function<bool()> effect) {
   run(needed, [this, turn, effect = std::move(effect)] {
     if (lanes_[static_cast<size_t>(kLocal)].turn != turn || !lanes_[static_cast<size_t>(kLocal)].busy) return;
-    bool done = effect();
+    bool done = !node_.disk_refuses && effect();
     finish(kLocal, turn, done ? Outcome::done : Outcome::failed);
   });
 }
@@ -55,7 +55,7 @@ void Shell::local_action(uint64_t turn, const ha::Action& action) {
           },
           [&](const ha::StartPg& a) { start_pg(turn, a.as_primary); },
           [&](const ha::StopPg& a) { stop_pg(turn, a); },
-          [&](const ha::Promote& a) { promote(turn, a.loaded, 500); },
+          [&](const ha::Promote& a) { promote(turn, a, 500); },
           [&](const ha::MeasureWal&) {
             local_simple(turn, disk * 2, [&pg] {
               if (pg.postmaster()) return false;
@@ -167,15 +167,18 @@ void Shell::stop_pg(uint64_t turn, const ha::StopPg& stop) {
   });
 }
 
-void Shell::promote(uint64_t turn, const model::PgConfig& loaded, int tries) {
+void Shell::promote(uint64_t turn, const ha::Promote& a, int tries) {
   Postgres& pg = node_.pg;
-  if (pg.answers() && pg.loaded() != loaded) {
-    run(4ms, [this, turn, loaded, tries] {
+  if (pg.answers() && pg.loaded() != a.loaded) {
+    run(4ms, [this, turn, a, tries] {
       if (lanes_[static_cast<size_t>(kLocal)].turn != turn || !lanes_[static_cast<size_t>(kLocal)].busy) return;
       if (tries == 0) return finish(kLocal, turn, Outcome::failed);
-      promote(turn, loaded, tries - 1);
+      promote(turn, a, tries - 1);
     });
     return;
+  }
+  if (a.timeline != 0 && !pg.dir.known_timelines.empty() && *pg.dir.known_timelines.rbegin() >= a.timeline) {
+    return finish(kLocal, turn, Outcome::failed);
   }
   server_life_ = pg.server.life();
   pg.promote([this, turn](bool done) { node_.agent.run(life_, [this, turn, done] { finish(kLocal, turn, done ? Outcome::done : Outcome::failed); }); });

@@ -229,14 +229,20 @@ bool World::waits_for_a_person() const {
       return each->pg.dir.kind != model::DataDir::present || says(*each, "etcd holds no trace of this cluster");
     });
   }
+  // etcd was restored to before the newest timeline, and every agent has been restarted since: who led on it, and with which
+  // sync set, is written nowhere.
+  if (std::ranges::all_of(nodes_, [&](const auto& each) {
+        return each->pg.dir.kind != model::DataDir::present || says(*each, "timeline is not the one that etcd knows");
+      })) {
+    return etcd_replaced_at_ > 0;
+  }
   // The leader's data is gone or doubtful, the writes are on voters alone, and none of those may lead: the operator has
   // forbidden what would save them, and may allow it.
   if (!state.sync || state.sync->value.leader.empty()) {  // asynchronous mode
-    bool all_say_so = std::ranges::any_of(nodes_, [&](const auto& each) { return each->pg.dir.kind == model::DataDir::present; });
-    for (const auto& each : nodes_) {
-      all_say_so = all_say_so && (each->pg.dir.kind != model::DataDir::present || (!each->tags.may_lead() && says(*each, "this member may not lead")));
-    }
-    return all_say_so;
+    return std::ranges::all_of(nodes_, [&](const auto& each) {
+      return each->pg.dir.kind != model::DataDir::present || (!each->tags.may_lead() && says(*each, "this member may not lead")) ||
+             (each->pg.dir.novote && says(*each, "our WAL may be incomplete"));
+    });
   }
   if (state.sync->value.standbys.empty()) return false;
   int last = find(state.sync->value.leader);
@@ -299,8 +305,9 @@ void World::heal() {
   etcd.release_holds();
   while (!etcd.available()) etcd.end_stall();
   for (SlowWatch& slow : slow_watches_) slow = {};
-  plan.lost_answer = plan.lost_request = plan.late_request = plan.job_failure = 0;
+  plan.lost_answer = plan.lost_request = plan.late_request = plan.job_failure = plan.misread = 0;
   for (const auto& each : nodes_) {
+    each->disk_refuses = false;
     each->clock.go_on(events.now());
     each->supervised = true;
     for (Process* process : {&each->pg.server, &each->guardian, &each->agent}) process->thaw(events, draw(random, 0ms, 5ms));

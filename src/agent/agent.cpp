@@ -30,7 +30,7 @@ ha::Self self_of(const conf::AgentSettings& settings, const std::string& run_id,
   self.pgdba_version = kVersion;
   self.tags = settings.tags;
   self.may_bootstrap = settings.bootstrap.present;
-  self.use_pg_rewind = settings.postgresql.use_pg_rewind.value_or(true);
+  self.use_pg_rewind = settings.postgresql.use_pg_rewind;
   self.remove_data_on_rewind_failure = settings.postgresql.remove_data_directory_on_rewind_failure;
   self.remove_data_on_diverged_timelines = settings.postgresql.remove_data_directory_on_diverged_timelines;
   return self;
@@ -327,24 +327,40 @@ Task<Result<ha::Answer>> Agent::operate(ha::Request::Kind kind, bool force, Boot
   co_return std::move(*answer);
 }
 
-void Agent::reload() {
-  if (!read_settings_) return;
+Result<void> Agent::reload() {
+  if (!read_settings_) return {};
   auto settings = read_settings_();
   if (!settings) {
     log::error(kLog, "not reloaded, the settings before stay in force: {}", settings.error().text);
-    return;
+    return tl::unexpected(settings.error());
   }
   // Who we are and where our data lies cannot change under a running agent.
   settings->name = settings_.name;
   settings->scope = settings_.scope;
   settings->name_space = settings_.name_space;
   settings->postgresql.data_dir = settings_.postgresql.data_dir;
+  auto keep = [](const char* what, auto& fresh, auto& old) {
+    if (fresh == old) return;
+    log::warning(kLog, "{} changed: that takes a restart of this agent", what);
+    fresh = old;
+  };
+  keep("postgresql.listen", settings->postgresql.listen_addresses, settings_.postgresql.listen_addresses);
+  keep("the port of postgresql.listen", settings->postgresql.port, settings_.postgresql.port);
+  keep("postgresql.connect_address", settings->postgresql.connect_address, settings_.postgresql.connect_address);
+  keep("restapi.listen", settings->restapi.listen, settings_.restapi.listen);
+  keep("restapi.connect_address", settings->restapi.connect_address, settings_.restapi.connect_address);
+  if (settings->restapi.certfile.empty() != settings_.restapi.certfile.empty()) {
+    keep("whether REST uses TLS (restapi.certfile)", settings->restapi.certfile, settings_.restapi.certfile);
+  }
   settings_ = std::move(*settings);
   dynamic_.reload(settings_);
+  if (core_) core_->set_self(self_of(settings_, run_id_, dynamic_.wanted()));
   if (server_ && !settings_.restapi.certfile.empty()) {
     if (auto loaded = server_->reload_tls(*server_options().tls); !loaded) log::error(kLog, "the REST certificate was not reloaded: {}", loaded.error().text);
   }
   log::info(kLog, "settings reloaded");
+  wake_.notify();
+  return {};
 }
 
 }  // namespace pgdba::agent

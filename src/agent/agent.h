@@ -67,7 +67,7 @@ class Agent final : public rest::Node {
   Task<bool> changed(BootTime deadline) override { return changed_.wait_until(deadline); }
   Task<Result<wire::NodeStatus>> ask(std::string api_url, BootTime deadline) override;
   Task<Result<ha::Answer>> operate(ha::Request::Kind kind, bool force, BootTime deadline) override;
-  void reload() override;
+  Result<void> reload() override;
 
  private:
   void step();

@@ -22,6 +22,7 @@ pg::FileInputs file_inputs(const conf::AgentSettings& local, const model::Dynami
   conf::EffectiveParameters effective = conf::effective_parameters(local, dynamic, version);
   warnings = std::move(effective.warnings);
   inputs.parameters = std::move(effective.parameters);
+  inputs.recovery = std::move(effective.recovery);
   // The first two have fields of their own, since the agent connects by them; the others pg/ sets as the design needs them.
   for (const char* name : {"listen_addresses", "port", "cluster_name", "hot_standby", "restart_after_crash", "wal_retrieve_retry_interval"}) {
     inputs.parameters.erase(name);
@@ -101,9 +102,13 @@ Task<bool> Dynamic::compute_inputs() {
   pg::FileInputs before = local_.server().inputs();
   if (inputs_before_check_ && *inputs_before_check_ == inputs) co_return false;
   pg::FileInputs unchecked = inputs;
-  auto checked = co_await pg::check_parameters(loop_, local_.install(), local_.settings().layout.run_dir, inputs.parameters, loop_.after(20s));
+  std::map<std::string, std::string> all = inputs.parameters;
+  all.insert(inputs.recovery.begin(), inputs.recovery.end());
+  auto checked = co_await pg::check_parameters(loop_, local_.install(), local_.settings().layout.run_dir, std::move(all), loop_.after(20s));
   if (checked) {
-    inputs.parameters = std::move(checked->good);
+    auto bad = [&](const auto& setting) { return !checked->good.contains(setting.first); };
+    std::erase_if(inputs.parameters, bad);
+    std::erase_if(inputs.recovery, bad);
     warnings.insert(warnings.end(), checked->warnings.begin(), checked->warnings.end());
   } else {
     log::warning(kLog, "the parameters could not be checked, the ones before stay in force: {}", checked.error().text);

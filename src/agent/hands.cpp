@@ -101,7 +101,7 @@ Task<ha::Completion> AgentHands::write(dcs::Txn txn, BootTime deadline) {
   completion.answered_at = it_.loop.now();
   completion.succeeded = answer->succeeded;
   completion.revision = answer->header.revision;
-  completion.raft_term = answer->header.raft_term;
+  completion.era = {answer->header.cluster_id, answer->header.raft_term};
   it_.watch.wrote(sent, answer->header.revision);
   co_return completion;
 }
@@ -118,13 +118,13 @@ Task<ha::Completion> AgentHands::lease_or_dcs(ha::Body body) {
     completion.sent_at = now;
     completion.lease = granted->id;
     completion.ttl = granted->ttl;
-    completion.raft_term = granted->header.raft_term;
+    completion.era = {granted->header.cluster_id, granted->header.raft_term};
   } else if (const auto* keep = std::get_if<ha::KeepAlive>(&body)) {
     auto kept = co_await it_.store.lease_keepalive(keep->lease, renewal_deadline);
     if (!kept) co_return broken(kept.error(), false);
     completion.sent_at = kept->sent_at;
     completion.ttl = kept->ttl;
-    completion.raft_term = kept->header.raft_term;
+    completion.era = {kept->header.cluster_id, kept->header.raft_term};
   } else if (const auto* prove = std::get_if<ha::ProveLock>(&body)) {
     co_return co_await write(encode(*prove, it_.prefix), renewal_deadline);
   } else if (const auto* txn = std::get_if<ha::Txn>(&body)) {

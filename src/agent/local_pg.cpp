@@ -183,8 +183,17 @@ Task<ha::Completion> LocalPg::carry_out(ha::Body body) {
 }
 
 Task<ha::Completion> LocalPg::render_again() {
+  // Only what this agent's own file says is written again: of other files nothing safe can be made.
+  auto written = pg::read_ha_config(server_.settings().layout);
+  if (!written) {
+    ha::Completion nothing;
+    nothing.sent_at = nothing.answered_at = loop_.now();
+    nothing.outcome = Outcome::failed;
+    nothing.text = std::move(written.error().text);
+    co_return nothing;
+  }
   ha::ApplyConfig again;
-  again.config = pg::read_on_disk(server_.settings().layout);
+  again.config = std::move(*written);
   ha::Body body = std::move(again);
   co_return co_await carry_out(std::move(body));
 }
@@ -262,7 +271,7 @@ Task<Result<bool>> LocalPg::perform(ha::Body body) {
     if (stopped && fast && !server_.wal_end()) (void)co_await server_.measure_wal(loop_.after(kQuick));
     co_return as_bool(std::move(stopped));
   }
-  if (const auto* a = std::get_if<ha::Promote>(&body)) co_return as_bool(co_await server_.promote(a->loaded, loop_.after(kStart)));
+  if (const auto* a = std::get_if<ha::Promote>(&body)) co_return as_bool(co_await server_.promote(a->loaded, a->timeline, loop_.after(kStart)));
   if (std::holds_alternative<ha::MeasureWal>(body)) co_return as_bool(co_await server_.measure_wal(loop_.after(kStart)));
   if (std::holds_alternative<ha::InitDb>(body)) co_return co_await init_db();
   if (std::holds_alternative<ha::CreateUsers>(body)) co_return co_await create_users();

@@ -86,7 +86,7 @@ Task<void> handle_signals(net::Loop& loop, Agent& agent) {
     auto signal = co_await signals.next(loop.after(24h));
     if (!signal) continue;
     if (*signal == SIGHUP) {
-      agent.reload();
+      (void)agent.reload();  // it has logged what is wrong
     } else {
       agent.stop_requested();
     }

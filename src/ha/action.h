@@ -24,9 +24,9 @@ using ActionId = uint64_t;
 
 // ---- lease lane -------------------------------------------------------------------------------------------------
 struct GrantLease { Duration ttl; };              // -> Completion::lease, ttl answered
-struct KeepAlive { model::LeaseId lease; };       // -> ttl answered (0: the lease is gone), raft_term
+struct KeepAlive { model::LeaseId lease; };       // -> ttl answered (0: the lease is gone), era
 // Compares MOD and LEASE of `leader` and puts pgdba/beat, so that the answer went through consensus (L1).
-struct ProveLock { model::LeaseId lease; model::Revision leader_mod; model::Beat beat; };  // -> succeeded, raft_term
+struct ProveLock { model::LeaseId lease; model::Revision leader_mod; model::Beat beat; };  // -> succeeded, era
 
 // ---- dcs lane ---------------------------------------------------------------------------------------------------
 struct Compare {
@@ -67,7 +67,9 @@ struct StopPg {
   Mode mode = Mode::immediate;
   Duration budget{};                              // fast only: then immediate
 };                                                // done when stopped, all dead (G1) and standby.signal is back
-struct Promote { model::PgConfig loaded; };      // pg_promote once this configuration is in force (W7); done when out of recovery
+// pg_promote once this configuration is in force (W7) and nothing streams in, unless `timeline` or a later one is known here
+// already: PostgreSQL takes the next number after the highest that it knows (R1). Done when out of recovery.
+struct Promote { model::PgConfig loaded; uint32_t timeline = 0; };
 struct MeasureWal {};                             // sets LocalPg::wal_end
 struct InitDb {};                                 // job; leaves a present data directory with novote unset
 struct CreateUsers {};                            // after the first start: roles, pooler auth, post_bootstrap

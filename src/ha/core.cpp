@@ -15,6 +15,11 @@ using model::PgProcess;
 Core::Core(Self self, Rules rules) : impl_(std::make_unique<Impl>(std::move(self), rules)) {}
 Core::~Core() = default;
 Decision Core::step(const View& view) { return impl_->step(view); }
+void Core::set_self(Self self) {
+  self.name = impl_->self.name;
+  self.run_id = impl_->self.run_id;
+  impl_->self = std::move(self);
+}
 
 Core::Standing Core::standing(BootTime now) const {
   Standing s;
@@ -115,9 +120,15 @@ void Core::Impl::absorb() {
           may_write = false;
           if (restart_request) restart_stopped = true;
         }
+        if (std::holds_alternative<StartPg>(was.body) && done.outcome != Completion::Outcome::dropped) started(ok, done.text);
+        if (std::holds_alternative<MarkNovote>(was.body) && !ok) mark_retry_at = now + 1s;
         if (std::holds_alternative<Clone>(was.body) || std::holds_alternative<Rewind>(was.body)) {
           trust_term = ok ? job_term : -1;
           if (!ok) clone_retry_at = now + 1s;
+        }
+        if (std::holds_alternative<Rewind>(was.body)) {
+          if (failed_rewinds.term != job_term || ok) failed_rewinds = {job_term, 0, {}};
+          if (!ok) failed_rewinds = {job_term, failed_rewinds.count + 1, now};
         }
         if (std::holds_alternative<Clone>(was.body) && reinit_request) {
           emit(Answer{*reinit_request, ok, ok ? "reinitialized" : "reinitialize failed: " + done.text}, "clone ended");
@@ -139,8 +150,8 @@ void Core::Impl::absorb() {
 }
 
 // The lock is ours from now on: nothing that was under way in an earlier tenure counts.
-void Core::Impl::begin_tenure(model::Revision leader_mod, model::Term term, uint64_t raft) {
-  lease.acquired(leader_mod, term, now, b, raft);
+void Core::Impl::begin_tenure(model::Revision leader_mod, model::Term term, Era era) {
+  lease.acquired(leader_mod, term, now, b, era);
   acquire_late.reset();
   // Only in pause does a primary go on without the lock, and get it again (restore_cluster).
   const bool serving = running() && !pg().answers->in_recovery;
@@ -177,7 +188,7 @@ void Core::Impl::absorb_txn(const Completion& done, const Pending& was) {
           term = std::get<model::TermRecord>(std::get<Value>(w.value)).term;
         }
         newest_term = std::max(newest_term, term);
-        begin_tenure(done.revision, term, done.raft_term);
+        begin_tenure(done.revision, term, done.era);
       }
       if (unknown) acquire_uncertain = true;
       if (unknown) acquire_late = acquire_over;
@@ -234,6 +245,7 @@ void Core::Impl::note_cluster() {
       acquire_late.reset();
       member_mod = 0;
       if (owner() || lease.lock_mod() > c().revision) lease.forget_lock();
+      lease.forget_answers();
     }
   }
   bool newer_term = c().term && (!remembered.term || c().term->value.term >= remembered.term->value.term);
@@ -294,7 +306,7 @@ void Core::Impl::note_cluster() {
                       c().leader->lease == lease.id() && lease.id() != 0;
   const bool may_lead = present() && (!pg().novote || (c().term && c().term->value.cause == kOnlyKeys));
   if (landed && may_lead && !acquire_uncertain && lane_idle(Lane::dcs) && !lease.owns_lock()) {
-    begin_tenure(c().leader->mod, c().term ? c().term->value.term : 0, c().raft_term);
+    begin_tenure(c().leader->mod, c().term ? c().term->value.term : 0, {c().cluster_id, c().raft_term});
   }
   if (c().switchover && switchover_seen.first != c().switchover->mod) switchover_seen = {c().switchover->mod, now};
 }
@@ -314,7 +326,8 @@ void Core::Impl::stop_now(const std::string& why) {
 // What must not go on, whatever else is under way. True: nothing else is decided in this step.
 bool Core::Impl::fence() {
   if (stopped()) {
-    if (lane_idle(Lane::local)) may_write = false;
+    // A reading that is older than the start of a primary must not disarm its guardian.
+    if (local_ready()) may_write = false;
   } else if (pg().answers ? !pg().answers->in_recovery : !pg().standby_signal) {  // without an answer the files tell (G2)
     may_write = true;
     may_write_incarnation = pg().incarnation;
@@ -386,7 +399,8 @@ void Core::Impl::decide() {
   if (exiting) return;
   // What a PANIC leaves on the disk may lack what was acknowledged (H4). The mark is written before anything starts this
   // postgres again, in pause as well: with the next start nobody sees the PANIC any more.
-  if (rules.h4_not_behind_voters && stopped() && pg().exit_after_panic && present() && !pg().novote && local_ready()) {
+  if (rules.h4_not_behind_voters && stopped() && pg().exit_after_panic && present() && !pg().novote && local_ready() &&
+      now >= mark_retry_at) {
     emit(MarkNovote{}, "postgres ended with a PANIC on its WAL");
   }
   if (config().pause) return decide_paused();
@@ -466,7 +480,7 @@ void Core::Impl::requests() {
         shutdown->force = shutdown->force || r.force;
         break;
       case Request::Kind::restart:
-        if (restart_request == r.id) break;
+        if (restart_request == r.id || restart_answered == r.id) break;  // its answer may not have gone out yet
         if (restart_request) {
           emit(Answer{r.id, false, "restart already in progress"}, "one at a time");
         } else {
@@ -491,10 +505,21 @@ void Core::Impl::requests() {
   }
 }
 
-void Core::Impl::answer_restart() {
-  if (!restart_request) return;
-  emit(Answer{*restart_request, true, "restarted successfully"}, "postgres was stopped and is started again");
+// A start has ended. One that fails at once (a port in use, a library that is gone) is not tried in a tight loop.
+void Core::Impl::started(bool ok, const std::string& text) {
+  failed_starts = ok ? 0 : failed_starts + 1;
+  start_retry_at = ok ? BootTime{} : now + std::min<Duration>(5s, 25ms * (1 << std::min(failed_starts, 8)));
+  if (!restart_request || !restart_stopped) return;
+  emit(Answer{*restart_request, ok, ok ? "restarted successfully" : "restart failed: " + text}, "postgres was stopped and started");
+  restart_answered = restart_request;
   restart_request.reset();
+  restart_stopped = false;
+}
+
+bool Core::Impl::may_start() {
+  if (now >= start_retry_at) return true;
+  wake(start_retry_at);
+  return false;
 }
 
 std::optional<model::Term> Core::Impl::term_of(uint32_t timeline) const {

@@ -26,6 +26,8 @@ class Core {
   Core& operator=(const Core&) = delete;
 
   Decision step(const View& view);
+  // The settings were read again: tags, addresses, what may be done with a diverged data directory. Name and run_id stay.
+  void set_self(Self self);
 
   // What the agent shows in REST; valid after the first step.
   struct Standing {

@@ -20,6 +20,36 @@ bool Core::Impl::heir(const std::string& name, const model::Member& member) cons
   return !sync_active() || !sync_wanted() || c().sync->value.standbys.contains(name);
 }
 
+// What postgres left on the disk may lack what it acknowledged (H4).
+bool Core::Impl::untrue_end() const { return rules.h4_not_behind_voters && (pg().novote || pg().exit_after_panic); }
+
+// An owner that cannot serve keeps everybody else from it: a disk that is gone or hangs, files that cannot be written, a
+// server that does not start. While somebody else may lead, the lock is let go after a while, and not taken back at once.
+//
+// Invariant: in quorum mode that needs no proof about our postgres, for the next leader is elected by voters that no longer
+// confirm anything to it; otherwise every process of it must be gone (G1).
+bool Core::Impl::give_way() {
+  if ((running() && !pg().answers->in_recovery) || under_way<StopPg>()) {
+    unable_since = {};
+    return false;
+  }
+  if (unable_since == BootTime{} || unable_since < tenure_since) unable_since = now;
+  const bool recovers = pg().process == model::PgProcess::starting || under_way<StartPg>();
+  const BootTime until = unable_since + (recovers ? std::max(config().primary_start_timeout, 2 * b.ttl) : std::max<Duration>(2 * b.ttl, 10s));
+  if (now < until) {
+    wake(until);
+    return false;
+  }
+  const bool voters = sync_wanted() && sync_active() && !c().sync->value.standbys.empty();
+  const bool heirs = std::ranges::any_of(c().members, [&](const auto& m) { return heir(m.first, m.second.value); });
+  if (!heirs || !(voters || (stopped() && pg().all_dead))) return false;
+  if (!abort_switchover("this member cannot serve")) return true;
+  d.state = "this member cannot serve: letting the lock go";
+  stand_back_until = now + std::max<Duration>(3 * b.ttl, 15s);
+  release_lock(d.state);
+  return true;
+}
+
 // Alive and silent: stopped by a signal, or on a disk that does not answer. While it is, nobody can write, and the agent
 // that renews the lock keeps everybody else from it. So it is killed, and then it is a crash like any other.
 void Core::Impl::silent() {
@@ -65,7 +95,7 @@ void Core::Impl::handle_crash() {
     return;
   }
   // After a PANIC on the WAL (novote) our end of it proves nothing: no hand-over by position, only the voters.
-  if (!handover_tried && !ours_open && !pg().novote) {
+  if (!handover_tried && !ours_open && !untrue_end()) {
     std::vector<std::string> candidates;
     bool waiting = false;
     for (const auto& [name, member] : c().members) {
@@ -160,7 +190,7 @@ void Core::Impl::restart_in_place(const std::string& why) {
       bool counts = !sync_active() || c().sync->value.standbys.contains(name);
       if (counts && peer.position && position_on(peer.timeline, *peer.position) > position_on(pg().wal_end->timeline, pg().wal_end->lsn)) behind = true;
     }
-    if (behind || pg().exit_after_panic || pg().novote) {
+    if (behind || untrue_end()) {
       d.state = behind ? "a voter has more WAL than this disk: letting the lock go" : "postgres ended with a PANIC on its WAL: letting the lock go";
       return release_lock(d.state);
     }
@@ -169,6 +199,11 @@ void Core::Impl::restart_in_place(const std::string& why) {
   if (mine != c().suspects.end()) {
     if (dcs_ready()) emit(Txn{{}, {}, {Key{KeyKind::suspect, self.name}}}, "restarting in place", TxnFor::suspicion);
     return;
+  }
+  // An agent before this one was about to promote it: as it is, it would go on writing on the timeline before (R1).
+  if (rules.r1_unique_timelines && begins_a_timeline() && pg().wal_end && pg().wal_end->timeline != c().term->value.timeline) {
+    led = crashed = false;
+    return become_primary();
   }
   start_as_primary(why);
 }

@@ -215,6 +215,7 @@ void Core::Impl::promised(const model::Keyed<Promise>& mine) {
     probe(mine.value.leader, 200ms);
   }
   if (self.tags.may_lead()) return try_takeover(mine);
+  start_frozen();  // somebody who may lead fetches what we are ahead (W8)
   // Each voter says it, so that an operator reads it wherever he looks.
   const bool somebody = std::ranges::any_of(c().promises, [&](const auto& p) {
     return p.second.value.state == Promise::State::active && p.second.value.may_lead && c().sync && c().sync->value.standbys.contains(p.first);
@@ -224,6 +225,14 @@ void Core::Impl::promised(const model::Keyed<Promise>& mine) {
                            c().sync->value.leader);
   }
   fz->said = d.state;
+}
+
+// Nothing can stream in, so the promise stays true; others can stream from here.
+void Core::Impl::start_frozen() {
+  if (!stopped() || !present() || !local_ready() || (!pg().all_dead && rules.g1_all_dead) || !may_start()) return;
+  PgConfig want = standby_config(PgConfig::Upstream::frozen);
+  want.freeze_nonce = fz->nonce;
+  if (configured(want, "frozen")) emit(StartPg{false}, "frozen voters exchange their WAL");
 }
 
 void Core::Impl::withdraw(const std::string& why) {

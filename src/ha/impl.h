@@ -151,6 +151,7 @@ struct Core::Impl {
   std::set<std::string> switchover_poolers;
   std::optional<uint64_t> restart_request;
   bool restart_stopped = false;
+  std::optional<uint64_t> restart_answered;
   std::optional<uint64_t> reinit_request;
   bool reinit_go = false;
   std::string refused_request;  // of the failover key, told once
@@ -199,7 +200,7 @@ struct Core::Impl {
   Decision step(const View& view);
   void absorb();
   void absorb_txn(const Completion& done, const Pending& was);
-  void begin_tenure(model::Revision leader_mod, model::Term term, uint64_t raft);
+  void begin_tenure(model::Revision leader_mod, model::Term term, Era era);
   void note_cluster();
   void begin();
   bool fence();
@@ -209,7 +210,11 @@ struct Core::Impl {
   void requests();
   void keep_member_key();
   void stop_now(const std::string& why);
-  void answer_restart();  // the restart that was asked for is done
+  void started(bool ok, const std::string& text);  // a StartPg ended; answers the restart that was asked for
+  bool may_start();                                // not so soon after one that failed
+  int failed_starts = 0;                           // in a row
+  BootTime start_retry_at{};
+  BootTime mark_retry_at{};                        // of a MarkNovote that failed
   [[nodiscard]] bool may_become_primary();  // the deadline is known and lies ahead
   [[nodiscard]] bool owner() const;  // the view shows the lock under our lease at our revision
   [[nodiscard]] bool sync_wanted() const { return config().synchronous_mode != model::SyncMode::off; }
@@ -240,6 +245,7 @@ struct Core::Impl {
   void frozen();                     // a record is on disk or a freeze has begun
   void freezing();
   void promised(const model::Keyed<model::Promise>& mine);
+  void start_frozen();
   void withdraw(const std::string& why);
   void unfreeze(const std::string& why);
 
@@ -262,6 +268,7 @@ struct Core::Impl {
   // ---- primary.cpp ------------------------------------------------------------------------------------------------
   void own_lock();
   void become_primary();
+  [[nodiscard]] bool begins_a_timeline() const;
   void start_as_primary(const std::string& why);
   void lead();
   void keep_sync(model::PgConfig& want);
@@ -273,6 +280,10 @@ struct Core::Impl {
   // ---- crash.cpp --------------------------------------------------------------------------------------------------
   [[nodiscard]] bool heir(const std::string& name, const model::Member& member) const;
   void silent();
+  [[nodiscard]] bool untrue_end() const;
+  bool give_way();                   // true: it has the step
+  BootTime unable_since{};           // an owner that is no answering primary since then
+  BootTime stand_back_until{};       // after the lock was let go for that
   void handle_crash();
   void restart_in_place(const std::string& why);
   bool abort_switchover(const std::string& why);  // true when no switchover of ours is open any more
@@ -306,6 +317,12 @@ struct Core::Impl {
   // Whether this data directory may be destroyed now, as far as the others are concerned; `waiting` says what for.
   bool may_replace(bool by_clone, std::string& waiting);
   void rejoin(const std::string& why, bool by_clone);
+  void mend(const std::string& why, bool rewindable);
+  struct {
+    model::Term term = -1;
+    int count = 0;
+    BootTime at{};
+  } failed_rewinds;  // in a row, in one term
   [[nodiscard]] BootTime leader_seen_first(model::Term term) const { return term_seen.first == term ? term_seen.second : now; }
   std::pair<model::Term, BootTime> term_seen{-1, {}};
   // Fresh from a clone or rewind, of which the leader of this term was the source: its WAL fits that leader's by construction.

@@ -32,7 +32,7 @@ void Lease::sent(ActionId id, const Body& body) {
 void Lease::remember_keepalive(const Completion& c) {
   kept_at_ = rules_.l2_ttl_answered ? c.sent_at : c.answered_at;
   kept_ttl_ = c.ttl;
-  kept_raft_term_ = c.raft_term;
+  kept_era_ = c.era;
 }
 
 void Lease::completed(const Completion& c, const Budgets& budgets) {
@@ -83,7 +83,7 @@ void Lease::completed(const Completion& c, const Budgets& budgets) {
         lost_ = true;
         return;
       }
-      if (rules_.l1_proof_is_a_write && c.raft_term != kept_raft_term_) {
+      if (rules_.l1_proof_is_a_write && c.era != kept_era_) {
         urgent_ = true;  // the keepalive went to an etcd leader of another raft term: ask again
         return;
       }
@@ -95,12 +95,12 @@ void Lease::completed(const Completion& c, const Budgets& budgets) {
   }
 }
 
-void Lease::acquired(model::Revision leader_mod, model::Term term, BootTime now, const Budgets& budgets, uint64_t raft_term) {
+void Lease::acquired(model::Revision leader_mod, model::Term term, BootTime now, const Budgets& budgets, Era era) {
   lock_mod_ = leader_mod;
   term_ = term;
   lost_ = moving_ = false;
   if (rules_.w14_deadline_from_keepalive) {
-    const bool same = !rules_.l1_proof_is_a_write || raft_term == 0 || raft_term == taking_.raft_term;
+    const bool same = !rules_.l1_proof_is_a_write || era.raft_term == 0 || era == taking_.era;
     deadline_ = taking_.at + (same ? std::min(taking_.ttl, budgets.ttl) - budgets.margin : Duration(0));
   } else {
     deadline_ = now + budgets.ttl - budgets.margin;
@@ -138,6 +138,15 @@ void Lease::forget_lock() {
   prove_next_ = false;
   spare_lease_ = 0;
   spare_ttl_ = {};
+}
+
+void Lease::forget_answers() {
+  kept_ttl_ = {};
+  kept_era_ = {};
+  taking_ = {};
+  asked_for_ = 0;
+  prove_next_ = false;
+  urgent_ = true;
 }
 
 bool Lease::spare_fresh(BootTime now, const Budgets& budgets) const {

@@ -33,9 +33,9 @@ class Lease {
 
   // An acquisition is sent. A keepalive that is answered only after this says nothing about the deadline it begins with: it
   // needs the proof of every later one (L1).
-  void taking() { taking_ = {kept_at_, kept_ttl_, kept_raft_term_}; }
+  void taking() { taking_ = {kept_at_, kept_ttl_, kept_era_}; }
   // The acquisition succeeded at revision `leader_mod`; in another raft term than the keepalive, that one proves nothing.
-  void acquired(model::Revision leader_mod, model::Term term, BootTime now, const Budgets& budgets, uint64_t raft_term = 0);
+  void acquired(model::Revision leader_mod, model::Term term, BootTime now, const Budgets& budgets, Era era = {});
   // A restarted agent goes on with what the guardian's page says; nothing is proved anew by that.
   void adopt(const Page& page);
   // A lease of the new ttl, to which the owner should move its key; 0: none.
@@ -48,6 +48,8 @@ class Lease {
   void ask_now() { urgent_ = true; }
   // The lock is given up or lost. The lease stays for the member key.
   void forget_lock();
+  // etcd was replaced: what was answered until now, or is under way, was said by another one.
+  void forget_answers();
 
   [[nodiscard]] model::LeaseId id() const { return lease_; }
   [[nodiscard]] model::Revision lock_mod() const { return lock_mod_; }
@@ -85,12 +87,12 @@ class Lease {
   struct Kept {
     BootTime at{};
     Duration ttl{};
-    uint64_t raft_term = 0;
+    Era era;
   };
   Kept taking_;                // the last answered keepalive when the acquisition was sent
   BootTime kept_at_{};         // sending time of the last answered keepalive
   Duration kept_ttl_{};
-  uint64_t kept_raft_term_ = 0;
+  Era kept_era_;
   int64_t beats_ = 0;
 };
 

@@ -26,11 +26,15 @@ void Core::Impl::own_lock() {
     d.state = "the keys are in etcd again; our own WAL may be incomplete: letting the lock go";
     return release_lock(d.state);
   }
+  if (give_way()) return;
+  // A PANIC on the way down (the shutdown checkpoint is when fsync errors surface): what the disk holds proves nothing, so
+  // it is no planned stop any more (H4).
+  if (led && stopped() && untrue_end()) planned_stop = restart_stopped = false;
   if (led && planned_stop && (stopped() || pg().wal_end)) return pass_lock();
   // Only a postmaster that has led in this tenure is started again as it was: what a voter was asked for before it took
   // the lock must not make it write on its old timeline (R1).
   bool restarting = restart_request && restart_stopped;
-  if (crashed || (led && stopped() && lane_idle(Lane::local) && !restarting)) return handle_crash();
+  if (crashed || (led && stopped() && local_ready() && !restarting)) return handle_crash();
   if (led && stopped() && restarting) return start_as_primary("restart requested");
   if (running() && !pg().answers->in_recovery && !promote_given && !led) {
     // It came up as a primary (return, bootstrap).
@@ -82,7 +86,7 @@ void Core::Impl::become_primary() {
     emit(*note, "our timeline from now on");
     return;
   }
-  bool begins_timeline = record != c().timelines.end() && record->second.value.term == term.term && term.cause != "bootstrap";
+  const bool begins_timeline = begins_a_timeline();
   if (begins_timeline && stopped()) {
     // A promotion that was cut short may have begun the timeline already: a second one would begin another, which nobody
     // has recorded (R1).
@@ -109,10 +113,7 @@ void Core::Impl::become_primary() {
   want.term = term.term;
   if (!running()) {
     if (!configured(want, "before promotion: nobody may acknowledge yet")) return;
-    if (stopped()) {
-      answer_restart();
-      emit(StartPg{false}, "to be promoted");
-    }
+    if (stopped() && may_start()) emit(StartPg{false}, "to be promoted");
     return;
   }
   if (promote_given) {
@@ -137,7 +138,14 @@ void Core::Impl::become_primary() {
   promote_given = true;
   promote_incarnation = pg().incarnation;
   promote_since = now;
-  emit(Promote{want}, fmt::format("leader of term {}", term.term));
+  emit(Promote{want, rules.r1_unique_timelines ? term.timeline : 0}, fmt::format("leader of term {}", term.term));
+}
+
+// The term of this member began with the promise of a timeline of its own.
+bool Core::Impl::begins_a_timeline() const {
+  if (!c().term || c().term->value.cause == "bootstrap") return false;
+  auto record = c().timelines.find(c().term->value.timeline);
+  return record != c().timelines.end() && record->second.value.term == c().term->value.term;
 }
 
 bool Core::Impl::may_become_primary() {
@@ -151,6 +159,7 @@ void Core::Impl::start_as_primary(const std::string& why) {
   observe(20ms);
   if (!may_become_primary() || !local_ready() || pg().process != PgProcess::stopped) return;
   if (!pg().all_dead && rules.g1_all_dead) return;
+  if (!may_start()) return;
   PgConfig want = standby_config(PgConfig::Upstream::none);
   want.gate_closed = rules.g4_gate;
   want.term = newest_term;
@@ -160,7 +169,6 @@ void Core::Impl::start_as_primary(const std::string& why) {
   led = true;
   crashed = planned_stop = false;
   sync.restart(SyncDuty::Postmaster::fresh);
-  answer_restart();
   emit(StartPg{true}, why);
 }
 
@@ -179,6 +187,12 @@ void Core::Impl::lead() {
   }
   crashed = false;
   PgConfig want = pg().on_disk;
+  // The files may be somebody else's by now, or their reading may have failed. Names that etcd does not allow are never put
+  // in force because of what they seem to say (Y1): one reload with an empty list releases every commit that waits.
+  if (sync_wanted() && want.sync_names != pg().loaded->sync_names &&
+      !(sync_active() && sync_invariant(c().sync->value, want.sync_names))) {
+    want.sync_names = pg().loaded->sync_names;
+  }
   want.upstream = PgConfig::Upstream::none;
   want.upstream_member.clear();
   want.upstream_conn_url.clear();

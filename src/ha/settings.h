@@ -1,6 +1,7 @@
 // What an HA core knows from its start on: who it is, and the budgets of its waits.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/time.h"
@@ -18,7 +19,7 @@ struct Self {
   model::Tags tags;
   model::DynamicConfig bootstrap_config;  // counts until etcd has shown a configuration
   bool may_bootstrap = true;      // a bootstrap section is configured
-  bool use_pg_rewind = true;
+  std::optional<bool> use_pg_rewind;  // none: as the dynamic configuration says
   bool remove_data_on_rewind_failure = false;
   bool remove_data_on_diverged_timelines = false;
 };

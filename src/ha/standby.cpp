@@ -56,8 +56,7 @@ void Core::Impl::start_standby(const std::string& why) {
   if (!present() || !stopped() || !local_ready()) return;
   if (!pg().all_dead && rules.g1_all_dead) return;
   if (!configured(standby_config(PgConfig::Upstream::none), why)) return;
-  answer_restart();
-  emit(StartPg{false}, why);
+  if (may_start()) emit(StartPg{false}, why);
 }
 
 void Core::Impl::follow() {
@@ -71,13 +70,14 @@ void Core::Impl::follow() {
     return;
   }
   auto member = c().members.find(leader);
-  if (pg().data == model::DataDir::present && !pg().control) {
-    // It may be a reading that failed: only an empty directory, or one that a mark calls half-made, is replaced.
-    d.state = "pg_control cannot be read: this data directory is left alone";
+  // It may be a reading that failed: only an empty directory, or one that a mark calls half-made, is replaced unasked.
+  const bool unreadable = pg().data == model::DataDir::present && !pg().control;
+  if (unreadable && !reinit_request) {
+    d.state = fmt::format("pg_control cannot be read ({}): this data directory is left alone; pgdba cluster reinit {} makes it anew", pg().unusable_why, self.name);
     observe(100ms);
     return;
   }
-  if (!present()) {
+  if (!present() && !unreadable) {
     if (pg().data == model::DataDir::unusable) return rejoin(pg().unusable_why, true);
     return clone("an empty data directory");
   }
@@ -93,7 +93,7 @@ void Core::Impl::follow() {
     const model::Term term = c().term ? c().term->value.term : 0;
     leave_sync = !sync_wanted() || (member != c().members.end() && member->second.value.ready_term >= term);
     d.state = "reinitialize requested: " + waiting;
-    if (stopped() && !dcs_ready()) return;  // stopped for it, and an answer of etcd is under way: no start in between
+    if (unreadable || (stopped() && !dcs_ready())) return;  // stopped for it, and an answer of etcd is under way: no start in between
   }
   if (c().switchover && c().switchover->value.to == self.name && c().switchover->value.state == model::Switchover::State::stopped &&
       c().switchover->value.from == leader && c().term && c().switchover->value.term == c().term->value.term) {
@@ -178,9 +178,9 @@ void Core::Impl::follow() {
       d.state = why;
       return ask_history(leader, member->second.value, term);
     case Fit::rewind:
-      return rejoin(why, !self.use_pg_rewind);
+      return mend(why, true);
     case Fit::clone:
-      return rejoin(why, true);
+      return mend(why, false);
     case Fit::fits:
       break;
   }
@@ -193,10 +193,25 @@ void Core::Impl::follow() {
     }
   }
   if (!configured(want, fmt::format("following {} of term {}", leader, term))) return;
-  if (stopped()) {
-    answer_restart();
-    emit(StartPg{false}, fmt::format("following {}", leader));
+  if (stopped() && may_start()) emit(StartPg{false}, fmt::format("following {}", leader));
+}
+
+// Our WAL went elsewhere. It is rewound where that is allowed and works, and given up only where the settings say so.
+void Core::Impl::mend(const std::string& why, bool rewindable) {
+  const bool use_pg_rewind = self.use_pg_rewind.value_or(config().postgresql.use_pg_rewind);
+  const bool rewind = rewindable && use_pg_rewind;
+  const bool fails = failed_rewinds.term == (c().term ? c().term->value.term : 0) && failed_rewinds.count >= 3;
+  if (rewind && !fails) return rejoin(why, false);
+  const bool may_clone = use_pg_rewind && self.remove_data_on_rewind_failure;
+  if (may_clone || (!rewind && self.remove_data_on_diverged_timelines)) return rejoin(why, true);
+  if (rewind) {  // the source may be another one, or keep more WAL, by and by
+    clone_retry_at = std::max(clone_retry_at, failed_rewinds.at + 10s);
+    rejoin(why, false);
   }
+  observe(1s);
+  d.state = fmt::format("{}: {}, and {} is off, so this data directory is left alone; pgdba cluster reinit {} makes it anew", why,
+                        rewind ? "pg_rewind fails" : rewindable ? "use_pg_rewind is off" : "pg_rewind cannot help",
+                        use_pg_rewind ? "remove_data_directory_on_rewind_failure" : "remove_data_directory_on_diverged_timelines", self.name);
 }
 
 // The leader's own record of the timeline that it is about to begin shows that our WAL is an ancestor of it (R3): so we
@@ -325,7 +340,7 @@ bool Core::Impl::may_replace(bool by_clone, std::string& waiting) {
                  std::ranges::none_of(c().members, [&](const auto& m) {
                    return m.first < self.name && m.first != leader && m.second.value.leaving_sync;
                  });
-  if (rules.r2_keep_other_copy && present() && sync_wanted() && others_exist && !leader_ready && !my_turn) {
+  if (rules.r2_keep_other_copy && pg().data == model::DataDir::present && sync_wanted() && others_exist && !leader_ready && !my_turn) {
     waiting = fmt::format("waiting until enough other members hold what {} was promoted with", leader);
     return false;
   }
@@ -355,7 +370,7 @@ void Core::Impl::rejoin(const std::string& why, bool by_clone) {
   const auto& up = v->upstream;
   const model::Term term = c().term ? c().term->value.term : 0;
   const bool alive = up && up->from == leader && !up->in_recovery && (up->term == 0 || up->term == term) && now <= up->asked_at + b.ttl;
-  if (present() && !alive) {
+  if (pg().data == model::DataDir::present && !alive) {
     d.state = fmt::format("{}: waiting for {} to answer as the primary", why, leader);
     return ask_history(leader, member->second.value, term);
   }
@@ -370,7 +385,7 @@ void Core::Impl::rejoin(const std::string& why, bool by_clone) {
     return;
   }
   if (!pg().all_dead && rules.g1_all_dead) return;
-  if (present() && !pg().novote) {
+  if (pg().data == model::DataDir::present && !pg().novote) {
     emit(MarkNovote{}, why);
     return;
   }

@@ -163,6 +163,11 @@ bool Core::Impl::poolers_drained() {
 void Core::Impl::pass_lock() {
   d.state = "stopped for a switchover";
   observe(10ms);
+  // It ended with a PANIC: nobody may take over by a position that this disk tells (H4).
+  if (stopped() && untrue_end()) {
+    if (dcs_ready() && abort_switchover("postgres ended with a PANIC on its WAL")) release_lock("postgres ended with a PANIC on its WAL");
+    return;
+  }
   // While it is only ending (7.4) nobody can write there any more, and whoever takes the lock has the shutdown record.
   const bool ending = !stopped() && pg().wal_end;
   if (!dcs_ready() || (!ending && (!pg().all_dead || !local_ready()))) return;
@@ -227,7 +232,7 @@ bool Core::Impl::shut_down() {
   wake(now + 100ms);
   // Whoever waits for etcd here waits for ever. The lease of the lock is over by now, and an agent may die at any time.
   bool etcd_is_away = now >= shutdown_since + 1s && now >= c().as_of + b.ttl;
-  if (stopped() && etcd_is_away && lane_idle(Lane::local)) return leave("postgres is stopped, and etcd does not answer");
+  if (stopped() && etcd_is_away && local_ready()) return leave("postgres is stopped, and etcd does not answer");
   bool announced = c().intents.contains(self.name) || shutdown->force;
   Duration fast = shutdown->force ? Duration(0) : b.fast_stop;
   if (owner()) {
@@ -259,7 +264,7 @@ bool Core::Impl::shut_down() {
     return true;
   }
   if (stopped()) {
-    if (lane_idle(Lane::local) && lane_idle(Lane::dcs)) return leave("postgres is stopped");
+    if (local_ready() && lane_idle(Lane::dcs)) return leave("postgres is stopped");
     if (under_way<Clone>() || under_way<Rewind>() || under_way<InitDb>()) emit(CancelJob{}, "this agent ends");
     return true;
   }

@@ -171,6 +171,11 @@ SyncStep SyncDuty::next(const SyncInput& in) {
     return {SyncStep::What::wait, {}, {}, "sync names another leader"};
   }
 
+  // Only somebody else's hand makes it so. Nothing may be acknowledged alone while others may lead.
+  if (in.loaded.kind == SyncNames::Kind::none && !sync.standbys.empty() && rules_.y1_order) {
+    return {SyncStep::What::set_names, placeholder(), {}, "etcd names voters: commits have to wait"};
+  }
+
   // Voters that etcd names may be waited for before they stream: their return then costs no more than the confirmation.
   if (in.active.empty() && !in.may_degrade && in.mode == model::SyncMode::quorum && !sync.standbys.empty() && only_placeholder(in.loaded)) {
     const int n = std::max(1, static_cast<int>(sync.standbys.size()) - sync.quorum);

@@ -141,6 +141,7 @@ void Core::Impl::try_takeover(const model::Keyed<Promise>& mine) {
     auto member = c().members.find(ahead);
     if (member == c().members.end()) return;
     d.state += fmt::format("; fetching the rest from {}, which may not lead", ahead);
+    if (stopped()) return start_frozen();
     // Streaming from a frozen standby releases no commit: only a primary counts acknowledgements.
     bool reached = running() && pg().answers->flush_lsn >= theirs.position.lsn;
     PgConfig want = standby_config(reached ? PgConfig::Upstream::frozen : PgConfig::Upstream::member);
@@ -260,6 +261,19 @@ void Core::Impl::try_return() {
   d.state = "the lock was mine: returning";
   observe(50ms);
   if (!dcs_ready() || !lane_idle(Lane::local) || config().pause) return;
+  const bool unfit = pg().novote || !present() || now < stand_back_until;
+  if (unfit && c().leader && c().leader->lease == lease.id() && lease.id() != 0 && !may_write) {
+    // A lock that landed late, for a member that cannot use it: our own lease would keep it from everybody for ever.
+    emit(Txn{{Compare{Key{KeyKind::leader, {}}, Compare::What::mod, c().leader->mod}},
+             {Write{Key{KeyKind::released, {}}, Value{model::Released{newest_term, self.name}}, 0}},
+             {Key{KeyKind::leader, {}}}},
+         "the lock bears our name, and this member may not lead", TxnFor::release);
+    return;
+  }
+  if (now < stand_back_until) {
+    d.state = "could not serve: leaving the lock to others for a while";
+    return wake(stand_back_until);
+  }
   bool mine = c().term && (c().term->value.leader == self.name || !rules.w6_takeover_writes_sync) &&
               (!sync_active() || c().sync->value.leader == self.name);
   if (!mine || !present()) return c().leader ? void() : start_standby("no leader yet");
@@ -320,6 +334,7 @@ void Core::Impl::race() {
   observe(50ms);
   if (!dcs_ready() || !running() || !pg().answers->in_recovery || !self.tags.may_lead() || pg().novote) {
     if (stopped()) start_standby("no leader yet");
+    if (pg().novote) d.state = "no leader: our WAL may be incomplete after a PANIC; another member has to lead, or a person to decide";
     if (!self.tags.may_lead()) {
       d.state = "no leader: this member may not lead (nofailover); if no other one has data, take the tag from one that has";
     }

@@ -13,6 +13,14 @@
 
 namespace pgdba::ha {
 
+// Which etcd answered, under which of its leaders. A raft term alone is no name for it: an etcd that was rebuilt counts
+// from one again, and a member of the one before may still answer.
+struct Era {
+  uint64_t cluster_id = 0;
+  uint64_t raft_term = 0;  // 0: not known
+  bool operator==(const Era&) const = default;
+};
+
 // The end of one action.
 struct Completion {
   enum class Outcome {
@@ -30,7 +38,7 @@ struct Completion {
   model::Revision revision = 0;  // Txn: of etcd after it
   model::LeaseId lease = 0;      // GrantLease
   Duration ttl{};                // GrantLease, KeepAlive: as answered; 0 = the lease is gone
-  uint64_t raft_term = 0;
+  Era era;
 };
 
 // What another member said over REST and what its ports answered, last time we asked.

@@ -65,8 +65,10 @@ Result<Written> write_files(const Settings& settings, FileInputs inputs, const m
                             const Install& install);
 
 // What the files say now. Without pgdba.ha.conf PostgreSQL cannot be started, which is as frozen as can be: the result
-// is then PgConfig's default.
-model::PgConfig read_on_disk(const Layout& layout);
+// is then PgConfig's default. An error says that a file cannot be read: then nothing is known.
+Result<model::PgConfig> read_on_disk(const Layout& layout);
+// What pgdba.ha.conf alone says, whatever became of the files beside it. Errors: not_found, invalid, or why it cannot be read.
+Result<model::PgConfig> read_ha_config(const Layout& layout);
 
 // Asks the postgres program whether it would take these parameters, and leaves out, with a warning, those that it does
 // not know or whose value it refuses: one of them would keep it from starting or from loading the others. Runs it at

@@ -57,7 +57,9 @@ Result<void> may_be_wiped(const Layout& layout) {
     if (entry.path().filename() != "lost+found") empty = false;
   }
   if (error) return fail(Errc::unavailable, fmt::format("cannot read {}: {}", layout.data_dir, error.message()));
-  if (empty || data_dir_major(layout.data_dir) != 0 || unusable_why(layout)) return {};
+  auto why = unusable_why(layout);
+  if (!why) return tl::unexpected(why.error());
+  if (empty || data_dir_major(layout.data_dir) != 0 || *why) return {};
   return fail(Errc::denied, fmt::format("{} is not empty and is no PostgreSQL data directory: pgdba does not delete it",
                                         layout.data_dir));
 }
@@ -269,7 +271,9 @@ Task<Result<void>> init_db(Server& server, Progress* progress, BootTime deadline
   const Layout& layout = settings.layout;
   Server::JobMark job(server);
   if (auto stopped = co_await server.make_sure_stopped(deadline); !stopped) co_return stopped;
-  if (data_dir_major(layout.data_dir) != 0 && !unusable_why(layout))
+  auto why = unusable_why(layout);
+  if (!why) co_return tl::unexpected(why.error());
+  if (data_dir_major(layout.data_dir) != 0 && !*why)
     co_return fail(Errc::conflict, fmt::format("{} holds a data directory", layout.data_dir));
   show(progress, "wiping");
   if (auto wiped = co_await wipe_offloaded(server, "initdb was interrupted", deadline); !wiped) co_return wiped;
@@ -354,7 +358,9 @@ Task<Result<void>> rewind(Server& server, std::string conn_url, Progress* progre
   if (!source) co_return tl::unexpected(source.error());
   Server::JobMark job(server);
   if (auto stopped = co_await server.make_sure_stopped(deadline); !stopped) co_return stopped;
-  if (auto why = unusable_why(layout)) co_return fail(Errc::invalid, fmt::format("it cannot be rewound: {}", *why));
+  auto why = unusable_why(layout);
+  if (!why) co_return tl::unexpected(why.error());
+  if (*why) co_return fail(Errc::invalid, fmt::format("it cannot be rewound: {}", **why));
   auto control = co_await read_control(server.loop(), server.install(), layout.data_dir, deadline);
   if (!control) co_return tl::unexpected(std::move(control.error()).context("while rewinding"));
   // Also writes the configuration, without which single-user mode does not start.

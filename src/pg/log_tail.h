@@ -11,8 +11,9 @@ namespace pgdba::pg {
 int64_t size_of(const std::string& path);                                     // 0: no such file
 std::string log_from(const std::string& path, int64_t offset, size_t limit);  // the last `limit` bytes after `offset`
 
-// Since the server's last start its log (stderr's file, and the one of the logging collector) has a PANIC about writing
-// or syncing a file (H4): what is on this disk may be less than what was acknowledged.
+// Since the server's last start its log (stderr's file, and those of the logging collector, csv and json too) has a PANIC
+// about something that it "could not" do with a file (H4), or cannot be read: what is on this disk may be less than what
+// was acknowledged. Reads up to 256 KiB of each.
 bool log_says_panic(const Layout& layout, const std::string& log_file);
 
 }  // namespace pgdba::pg

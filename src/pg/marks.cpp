@@ -17,11 +17,11 @@ Result<void> clear_unusable(const Layout& layout) {
   return remove_durably(layout.unusable_mark());
 }
 
-std::optional<std::string> unusable_why(const Layout& layout) {
+Result<std::optional<std::string>> unusable_why(const Layout& layout) {
   auto text = read_file(layout.unusable_mark(), 4096);
   if (text) return std::string(trim(*text));
   if (text.error().code == Errc::not_found) return std::nullopt;
-  return text.error().text;
+  return tl::unexpected(text.error());
 }
 
 bool has_novote(const Layout& layout) {
@@ -34,10 +34,11 @@ Result<void> clear_novote(const Layout& layout) {
   return remove_durably(layout.novote_mark());
 }
 
-std::map<uint32_t, std::string> read_timeline_nonces(const Layout& layout) {
+Result<std::map<uint32_t, std::string>> read_timeline_nonces(const Layout& layout) {
   std::map<uint32_t, std::string> out;
   auto text = read_file(layout.timelines_file(), 4 << 20);
-  if (!text) return out;
+  if (!text && text.error().code == Errc::not_found) return out;
+  if (!text) return tl::unexpected(text.error());
   for (const std::string& line : split(*text, '\n')) {
     std::vector<std::string> words = split(trim(line), ' ');
     if (words.size() != 2) continue;
@@ -50,10 +51,11 @@ std::map<uint32_t, std::string> read_timeline_nonces(const Layout& layout) {
 Result<void> record_timeline(const Layout& layout, uint32_t timeline, const std::string& nonce) {
   if (nonce.empty() || nonce.find_first_of(" \n\t") != std::string::npos)
     return fail(Errc::bug, "a timeline's nonce must be one word");
-  std::map<uint32_t, std::string> all = read_timeline_nonces(layout);
-  all[timeline] = nonce;
+  auto all = read_timeline_nonces(layout);
+  if (!all) return tl::unexpected(all.error());
+  (*all)[timeline] = nonce;
   std::string text;
-  for (const auto& [number, value] : all) text += fmt::format("{} {}\n", number, value);
+  for (const auto& [number, value] : *all) text += fmt::format("{} {}\n", number, value);
   auto written = write_if_different(layout.timelines_file(), text);
   if (!written) return tl::unexpected(written.error());
   return {};

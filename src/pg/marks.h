@@ -16,9 +16,9 @@ namespace pgdba::pg {
 
 Result<void> mark_unusable(const Layout& layout, const std::string& why);
 Result<void> clear_unusable(const Layout& layout);
-std::optional<std::string> unusable_why(const Layout& layout);  // nullopt: no mark
+Result<std::optional<std::string>> unusable_why(const Layout& layout);  // nullopt: no mark; an error: cannot be read
 
 bool has_novote(const Layout& layout);
-std::map<uint32_t, std::string> read_timeline_nonces(const Layout& layout);
+Result<std::map<uint32_t, std::string>> read_timeline_nonces(const Layout& layout);
 
 }  // namespace pgdba::pg

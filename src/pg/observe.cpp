@@ -5,7 +5,10 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
+#include "net/log.h"
 #include "pg/answers.h"
 #include "pg/conninfo.h"
 #include "pg/control.h"
@@ -31,7 +34,7 @@ constexpr Duration kRareThings = 2s;  // settings that wait for a restart; pg_co
 
 bool is_empty_folder(const std::string& path) {
   DIR* folder = ::opendir(path.c_str());
-  if (folder == nullptr) return true;
+  if (folder == nullptr) return errno == ENOENT;
   bool empty = true;
   while (const dirent* entry = ::readdir(folder)) {
     std::string_view name(entry->d_name);
@@ -54,20 +57,28 @@ struct FileFacts {
   int64_t control_inode = 0;
 };
 
-FileFacts read_files(const Layout& layout) {
+// An error: some file is there and cannot be read. Nothing is concluded from that, least of all that it is gone.
+Result<FileFacts> read_files(const Layout& layout) {
   FileFacts out;
   out.histories = read_histories(layout);
-  out.nonces = read_timeline_nonces(layout);
+  auto nonces = read_timeline_nonces(layout);
+  if (!nonces) return tl::unexpected(nonces.error());
+  out.nonces = std::move(*nonces);
   out.novote = has_novote(layout);
   out.standby_signal = exists(layout.standby_signal());
-  out.on_disk = read_on_disk(layout);
+  auto on_disk = read_on_disk(layout);
+  if (!on_disk) return tl::unexpected(on_disk.error());
+  out.on_disk = std::move(*on_disk);
+  auto why = unusable_why(layout);
+  if (!why) return tl::unexpected(why.error());
   struct stat info {};
-  if (auto why = unusable_why(layout)) {
+  if (*why) {
     out.data = DataDir::unusable;
-    out.unusable_why = *why;
+    out.unusable_why = **why;
   } else if (is_empty_folder(layout.data_dir)) {
     out.data = DataDir::empty;
   } else if (::stat(layout.in_data("global/pg_control").c_str(), &info) != 0) {
+    if (errno != ENOENT) return fail(Errc::unavailable, fmt::format("global/pg_control: {}", std::strerror(errno)));
     out.data = DataDir::unusable;
     out.unusable_why = fmt::format("{} is not empty, but has no global/pg_control", layout.data_dir);
   } else {
@@ -122,16 +133,20 @@ struct Observer::Impl {
   Lsn replay_before;
 
   std::optional<FileFacts> last_files;  // when they cannot be read in time, they are what they were
+  std::string unreadable;               // why, as it was logged last
   int64_t control_ns = 0;
   int64_t control_inode = 0;
   BootTime control_read{};
   std::optional<Result<ControlData>> control;
   bool seen_bad = false;
+  std::optional<bool> panicked;  // what the log said of the end of this incarnation
+  uint64_t panicked_in = 0;
   BootTime rare_asked{};
   std::map<std::string, model::ValueChange> pending_restart;
 
   Task<void> read_data_dir(LocalPg& out, BootTime deadline);
   Task<void> read_processes(LocalPg& out);
+  Task<void> read_log(LocalPg& out, BootTime deadline);
   Task<void> ask(LocalPg& out, BootTime deadline);
   Task<Result<RawAnswers>> query(BootTime deadline);
   Task<void> ask_rare_things(BootTime deadline);
@@ -158,13 +173,24 @@ void Observer::Impl::forget_postmaster() {
 Task<void> Observer::Impl::read_data_dir(LocalPg& out, BootTime deadline) {
   auto fresh_files = std::make_shared<std::optional<FileFacts>>();
   std::function<Result<void>()> read = [fresh_files, layout = server.settings().layout]() -> Result<void> {
-    fresh_files->emplace(read_files(layout));
+    auto facts = read_files(layout);
+    if (!facts) return tl::unexpected(facts.error());
+    fresh_files->emplace(std::move(*facts));
     return {};
   };
   // Never before anything was read may it look as if there were nothing: somebody would make a new data directory.
-  BootTime limit = last_files ? loop.now() + (deadline - loop.now()) / 2 : loop.after(24h);
-  auto done = co_await net::with_deadline(loop, loop.offload(read), limit);
-  if (done) last_files = std::move(**fresh_files);
+  do {
+    BootTime limit = last_files ? loop.now() + (deadline - loop.now()) / 2 : loop.after(24h);
+    auto done = co_await net::with_deadline(loop, loop.offload(read), limit);
+    if (done) {
+      last_files = std::move(**fresh_files);
+      unreadable.clear();
+    } else if (done.error().code != Errc::timeout && unreadable != done.error().text) {
+      unreadable = done.error().text;
+      log::error("pg", "the data directory cannot be read, what is known of it stays as it was: {}", unreadable);
+    }
+    if (!last_files) co_await loop.sleep_for(200ms);
+  } while (!last_files);
   const FileFacts& files = *last_files;
   out.data = files.data;
   out.unusable_why = files.unusable_why;
@@ -174,7 +200,7 @@ Task<void> Observer::Impl::read_data_dir(LocalPg& out, BootTime deadline) {
   out.standby_signal = files.standby_signal;
   out.on_disk = files.on_disk;
   if (files.data != DataDir::present) co_return;
-  bool changed = !control || files.control_ns != control_ns || files.control_inode != control_inode;
+  bool changed = !control || !*control || files.control_ns != control_ns || files.control_inode != control_inode;
   bool due = !control || out.process == PgProcess::stopped || loop.now() >= control_read + kRareThings;
   while (changed && due) {
     auto answer = co_await read_control(loop, server.install(), server.settings().layout.data_dir,
@@ -198,7 +224,7 @@ Task<void> Observer::Impl::read_data_dir(LocalPg& out, BootTime deadline) {
   if (control && *control) {
     out.control = (*control)->file;
   } else if (control) {
-    out.data = DataDir::unusable;
+    // Whatever the reason (a disk error, pg_controldata killed, the file damaged): it is not for us to give this data up.
     out.unusable_why = control->error().text;
   }
 }
@@ -233,10 +259,28 @@ Task<void> Observer::Impl::read_processes(LocalPg& out) {
     if (!out.all_dead) out.all_dead = co_await server.bury_orphans();
   }
   bool was_started = status.state != GuardStatus::State::none && status.postmaster_pid != 0;
-  if (out.process == PgProcess::stopped && was_started) {
-    out.exit_unexpected = !status.told_to_stop;
-    out.exit_after_panic = out.exit_unexpected && server.panicked();
+  if (out.process == PgProcess::stopped && was_started) out.exit_unexpected = !status.told_to_stop;
+}
+
+// A PANIC counts whoever stopped what came after it, and in whose life: only a shutdown record takes it back (H4).
+Task<void> Observer::Impl::read_log(LocalPg& out, BootTime deadline) {
+  if (out.process != PgProcess::stopped) panicked.reset();
+  if (out.process != PgProcess::stopped || out.data != DataDir::present) co_return;
+  const bool clean = out.control && (out.control->state == model::ControlState::shut_down ||
+                                     out.control->state == model::ControlState::shut_down_in_recovery);
+  if (clean) co_return;
+  if (panicked_in != out.incarnation || !panicked) {
+    auto found = std::make_shared<bool>(false);
+    std::function<Result<void>()> read = [this, found]() -> Result<void> {
+      *found = server.panicked();
+      return {};
+    };
+    auto done = co_await net::with_deadline(loop, loop.offload(read), deadline);
+    if (!done) co_return;
+    panicked = *found;
+    panicked_in = out.incarnation;
   }
+  out.exit_after_panic = *panicked;
 }
 
 Task<Result<RawAnswers>> Observer::Impl::query(BootTime deadline) {
@@ -437,6 +481,7 @@ Task<LocalPg> Observer::observe(BootTime deadline) {
   }
   if (out.process == PgProcess::stopped) it.db.reset();
   co_await it.read_data_dir(out, deadline);
+  co_await it.read_log(out, deadline);
   if (out.process == PgProcess::stopped) {
     out.wal_end = it.server.wal_end();
   } else if (out.process == PgProcess::stopping) {

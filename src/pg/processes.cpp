@@ -88,6 +88,18 @@ bool shared_memory_in_use(int shm_id) {
   return ::shmctl(shm_id, IPC_STAT, &segment) == 0 && segment.shm_nattch > 0;
 }
 
+void remove_own_socket_locks(const Layout& layout, const std::string& folders, uint16_t port) {
+  for (const std::string& folder : split(folders, ',')) {
+    std::string socket = fmt::format("{}/.s.PGSQL.{}", trim(folder), port);
+    auto lock = read_file(socket + ".lock", 4096);
+    if (!lock) continue;
+    std::vector<std::string> lines = split(*lock, '\n');
+    if (lines.size() < 2 || lines[1] != layout.data_dir) continue;
+    ::unlink(socket.c_str());
+    ::unlink((socket + ".lock").c_str());
+  }
+}
+
 bool kill_unguarded(const Layout& layout) {
   auto file = read_postmaster_pid(layout);
   if (auto postmaster = living_postmaster(layout)) ::kill(*postmaster, SIGKILL);

@@ -32,6 +32,11 @@ std::optional<pid_t> living_postmaster(const Layout& layout);
 
 bool shared_memory_in_use(int shm_id);
 
+// Removes the sockets of this data directory's last server and their lock files from `folders` (as in the setting
+// unix_socket_directories), which others may use too: only what the lock file says is ours. No server of ours may run. A
+// postmaster that was killed and that nobody has reaped yet would keep the next one from its socket.
+void remove_own_socket_locks(const Layout& layout, const std::string& folders, uint16_t port);
+
 // SIGKILL to all that processes_in() finds, the postmaster first. True when nothing was left and the shared memory that
 // postmaster.pid names is unused; then a stale postmaster.pid is removed too.
 bool kill_unguarded(const Layout& layout);

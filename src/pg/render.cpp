@@ -94,6 +94,8 @@ std::string ha_conf(const Settings& settings, const FileInputs& inputs, const Pg
   set(out, "restart_after_crash", "off");
   set(out, "hot_standby", "on");
   set(out, "recovery_target_timeline", "latest");
+  // The reading of the log for a PANIC (H4) goes by these words.
+  set(out, "lc_messages", "C");
   for (const char* target : {"recovery_target", "recovery_target_lsn", "recovery_target_name", "recovery_target_time",
                              "recovery_target_xid"}) {
     set(out, target, "");
@@ -104,6 +106,10 @@ std::string ha_conf(const Settings& settings, const FileInputs& inputs, const Pg
   set(out, "primary_conninfo", conninfo);
   bool streams = config.upstream == PgConfig::Upstream::member;
   set(out, "primary_slot_name", streams && inputs.use_slots ? model::slot_name(settings.name) : "");
+  // Only while it follows somebody: a promotion takes its number after all that an archive knows, too (R1).
+  if (config.upstream == PgConfig::Upstream::member) {
+    for (const auto& [name, value] : inputs.recovery) set(out, name, value);
+  }
   if (config.upstream == PgConfig::Upstream::frozen) {
     // The startup process calls this for the next segment once it has taken the empty conninfo, never while a
     // walreceiver lives: two calls with our nonce prove the freeze (W3).
@@ -120,13 +126,14 @@ std::string ha_conf(const Settings& settings, const FileInputs& inputs, const Pg
 }  // namespace
 
 bool is_own_setting(std::string_view name) {
-  static constexpr std::array<std::string_view, 23> kOwn = {"cluster_name",
+  static constexpr std::array<std::string_view, 24> kOwn = {"cluster_name",
                                                             "config_file",
                                                             "data_directory",
                                                             "external_pid_file",
                                                             "hba_file",
                                                             "hot_standby",
                                                             "ident_file",
+                                                            "lc_messages",
                                                             "listen_addresses",
                                                             "port",
                                                             "primary_conninfo",

@@ -338,11 +338,14 @@ Task<Result<void>> Server::start(bool as_primary, BootTime deadline) {
     const model::PgConfig at_rest;  // frozen; named, because g++ 12 destroys an aggregate temporary of a co_await twice
     if (auto applied = co_await apply(at_rest, deadline); !applied) co_return tl::unexpected(applied.error());
   }
-  std::function<Result<void>()> tidy = [layout, port = inputs_.port]() -> Result<void> {
+  std::string socket_dirs;
+  if (auto given = inputs_.parameters.find("unix_socket_directories"); given != inputs_.parameters.end()) socket_dirs = given->second;
+  std::function<Result<void>()> tidy = [layout, port = inputs_.port, socket_dirs]() -> Result<void> {
     if (auto removed = remove_history_stubs(layout); !removed) return removed;
     // Ours alone, and no server of ours runs: a lock file whose pid is somebody else's by now must not stop us.
     for (const char* suffix : {"", ".lock"})
       ::unlink(layout.in_run(fmt::format(".s.PGSQL.{}{}", port, suffix)).c_str());
+    remove_own_socket_locks(layout, socket_dirs, port);
     return put_standby_signal(layout);
   };
   if (auto tidied = co_await on_files(tidy); !tidied) co_return tidied;
@@ -363,6 +366,8 @@ Task<Result<void>> Server::start(bool as_primary, BootTime deadline) {
     std::function<Result<void>()> remove = [layout] { return remove_durably(layout.standby_signal()); };
     if (auto removed = co_await on_files(remove); !removed) co_return removed;
   }
+  // The last moment at which a removal from a start that was cancelled could make a standby a primary (G2).
+  if (!as_primary && !exists(layout.standby_signal())) co_return fail(Errc::conflict, "standby.signal is gone again");
   if (auto going = guard_.go(); !going) co_return going;
   abandon.dismiss();
   auto started = co_await wait_for_sockets(log_start, deadline);
@@ -494,7 +499,7 @@ Task<Result<void>> Server::stop(StopMode mode, Duration budget, BootTime deadlin
 
 // ---- small actions
 
-Task<Result<void>> Server::promote(model::PgConfig loaded, BootTime deadline) {
+Task<Result<void>> Server::promote(model::PgConfig loaded, uint32_t timeline, BootTime deadline) {
   bool asked = false;
   const BootTime patience = std::min(deadline, loop_.after(2s));
   std::vector<std::optional<std::string>> wanted;
@@ -504,11 +509,15 @@ Task<Result<void>> Server::promote(model::PgConfig loaded, BootTime deadline) {
   for (;;) {
     auto state = co_await query(
         "SELECT pg_is_in_recovery(), current_setting('pgdba.ha_config', true) = $1 AND current_setting('pgdba.term', true) = $2 "
-        "AND current_setting('synchronous_standby_names') = $3 AND current_setting('primary_conninfo') = ''",
+        "AND current_setting('synchronous_standby_names') = $3 AND current_setting('primary_conninfo') = '' "
+        "AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver), "
+        "(SELECT max(('x' || substr(name, 1, 8))::bit(32)::int) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{8}[.]history$') AS newest",
         wanted, deadline);
     if (!state) co_return tl::unexpected(std::move(state.error()).context("while promoting"));
     if (state->text(0, 0).value_or("") == "f") co_return Result<void>{};
     const bool in_force = state->text(0, 1).value_or("") == "t";
+    if (!asked && in_force && timeline != 0 && state->integer(0, "newest").value_or(0) >= timeline)
+      co_return fail(Errc::conflict, fmt::format("not promoted: timeline {} has begun elsewhere", state->integer(0, "newest").value_or(0)));
     if (!asked && in_force) {
       auto promoted = co_await query("SELECT pg_promote(false)", {}, deadline);
       if (!promoted) co_return tl::unexpected(std::move(promoted.error()).context("while promoting"));

@@ -84,9 +84,10 @@ class Server {
   enum class StopMode { fast, immediate };
   Task<Result<void>> stop(StopMode mode, Duration budget, BootTime deadline);
 
-  // Not before `loaded`, which names no upstream, is in force (W7; Errc::timeout after 2 s). Done when out of recovery; a
-  // primary: done at once.
-  Task<Result<void>> promote(model::PgConfig loaded, BootTime deadline);
+  // Not before `loaded`, which names no upstream, is in force and nothing streams in (W7; Errc::timeout after 2 s), and not
+  // when `timeline` or a later one has a history file here (R1; Errc::conflict; 0: whichever comes next). Done when out of
+  // recovery; a primary: done at once.
+  Task<Result<void>> promote(model::PgConfig loaded, uint32_t timeline, BootTime deadline);
   Task<Result<void>> checkpoint(BootTime deadline);  // beside the other actions, on a connection of its own
   Task<Result<void>> measure_wal(
       BootTime deadline);  // MeasureWal; the Observer then shows it until the next start or job

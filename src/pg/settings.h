@@ -52,6 +52,7 @@ struct FileInputs {
   std::vector<std::string> listen_addresses = {"127.0.0.1"};
   uint16_t port = 5432;
   std::map<std::string, std::string> parameters;  // name to value as PostgreSQL text; those that pg/ owns are ignored
+  std::map<std::string, std::string> recovery;    // restore_command and its like: not for a frozen server, nor one at rest
   std::vector<std::string> pg_hba;                // lines; empty: what initdb wrote stays
   std::vector<std::string> pg_ident;
   bool use_slots = true;    // primary_slot_name = slot_name(name)

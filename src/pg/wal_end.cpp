@@ -2,14 +2,15 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <optional>
+#include <vector>
 
 namespace pgdba::pg {
 
@@ -63,29 +64,25 @@ class Crc32c {
   std::array<std::array<uint32_t, 256>, 8> table_{};
 };
 
-// One timeline's segments, mapped one at a time.
+// One timeline's segments, read one at a time. (Not mapped: a block that cannot be read would be a signal.)
 class Segments {
  public:
   Segments(const Layout& layout, uint64_t size) : layout_(layout), size_(size) {}
-  ~Segments() { unmap(); }
-  Segments(const Segments&) = delete;
-  Segments& operator=(const Segments&) = delete;
 
   void use(uint32_t timeline) {
-    unmap();
+    there_ = false;
     timeline_ = timeline;
   }
+  // A segment is there and cannot be read: where the WAL ends is not known then.
+  const std::optional<Error>& error() const { return error_; }
   uint64_t size() const { return size_; }
 
   // The page that holds `at`, if its header says that it is that page of that timeline or of an ancestor.
   const unsigned char* page(uint64_t at) {
     uint64_t number = at / size_;
-    if (memory_ == nullptr || number != mapped_) {
-      unmap();
-      map(number);
-      if (memory_ == nullptr) return nullptr;
-    }
-    const unsigned char* page = memory_ + (at % size_) / kPage * kPage;
+    if (!there_ || number != number_) there_ = load_segment(number);
+    if (!there_) return nullptr;
+    const unsigned char* page = memory_.data() + (at % size_) / kPage * kPage;
     uint64_t address = at / kPage * kPage;
     // Recycled segments keep old pages: only the address tells them apart.
     if (load<uint64_t>(page + 8) != address) return nullptr;
@@ -98,32 +95,43 @@ class Segments {
   }
 
  private:
-  void map(uint64_t number) {
+  bool load_segment(uint64_t number) {
     uint64_t per_id = (uint64_t{1} << 32) / size_;
     std::string path =
         layout_.in_data(fmt::format("pg_wal/{:08X}{:08X}{:08X}", timeline_, number / per_id, number % per_id));
+    auto cannot = [&] {
+      error_ = Error{Errc::unavailable, fmt::format("cannot read {}: {}", path, std::strerror(errno))};
+      return false;
+    };
     int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) return;
+    if (file < 0) return errno == ENOENT ? false : cannot();
+    Closing closing{file};
     struct stat info {};
-    if (::fstat(file, &info) == 0 && static_cast<uint64_t>(info.st_size) == size_) {
-      void* memory = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
-      if (memory != MAP_FAILED) {
-        memory_ = static_cast<const unsigned char*>(memory);
-        mapped_ = number;
-      }
+    if (::fstat(file, &info) != 0) return cannot();
+    if (static_cast<uint64_t>(info.st_size) != size_) return false;
+    memory_.resize(size_);
+    for (uint64_t at = 0; at < size_;) {
+      ssize_t got = ::pread(file, memory_.data() + at, size_ - at, static_cast<off_t>(at));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return cannot();
+      if (got == 0) return false;
+      at += static_cast<uint64_t>(got);
     }
-    ::close(file);
+    number_ = number;
+    return true;
   }
-  void unmap() {
-    if (memory_ != nullptr) ::munmap(const_cast<unsigned char*>(memory_), size_);
-    memory_ = nullptr;
-  }
+  struct Closing {
+    int file;
+    ~Closing() { ::close(file); }
+  };
 
   const Layout& layout_;
   uint64_t size_;
   uint32_t timeline_ = 0;
-  const unsigned char* memory_ = nullptr;
-  uint64_t mapped_ = 0;
+  std::vector<unsigned char> memory_;
+  bool there_ = false;
+  uint64_t number_ = 0;
+  std::optional<Error> error_;
 };
 
 class Walker {
@@ -229,6 +237,7 @@ Result<WalEnd> find_wal_end(const Layout& layout, const ControlData& control, co
     }
     if (!followed) break;
   }
+  if (segments.error()) return tl::unexpected(*segments.error());
   if (walker.records() == 0)
     return fail(Errc::invalid, fmt::format("no valid WAL record at the redo point {}", format_lsn(control.redo)));
   out.lsn = Lsn{walker.end()};

@@ -111,24 +111,44 @@ Result<Written> write_files(const Settings& settings, FileInputs inputs, const P
   return out;
 }
 
-PgConfig read_on_disk(const Layout& layout) {
+namespace {
+
+std::optional<PgConfig> ha_config_in(std::string_view ha_conf) {
+  constexpr std::string_view kKey = "\npgdba.ha_config = '";
+  auto at = ha_conf.find(kKey);
+  if (at == std::string_view::npos) return std::nullopt;
+  auto from = at + kKey.size();
+  auto parsed = parse_ha_config(ha_conf.substr(from, ha_conf.find('\'', from) - from));
+  if (!parsed) return std::nullopt;
+  return *parsed;
+}
+
+}  // namespace
+
+Result<PgConfig> read_on_disk(const Layout& layout) {
   PgConfig unknown;  // somebody else's files: nothing safe may be said of them
   unknown.upstream = PgConfig::Upstream::member;
   unknown.gate_closed = false;
   auto conf = read_file(layout.postgresql_conf());
-  if (!conf) return {};
+  if (!conf && conf.error().code == Errc::not_found) return PgConfig{};
+  if (!conf) return tl::unexpected(conf.error());
   if (!is_our_conf(*conf)) return unknown;
   auto ha = read_file(layout.ha_conf());
-  if (!ha) return {};
-  constexpr std::string_view kKey = "\npgdba.ha_config = '";
-  auto at = ha->find(kKey);
-  if (at == std::string::npos) return unknown;
-  auto from = at + kKey.size();
-  auto parsed = parse_ha_config(std::string_view(*ha).substr(from, ha->find('\'', from) - from));
+  if (!ha && ha.error().code == Errc::not_found) return PgConfig{};
+  if (!ha) return tl::unexpected(ha.error());
+  auto parsed = ha_config_in(*ha);
   if (!parsed) return unknown;
   auto hba = read_file(layout.live_hba_conf());
   if (hba && !hba_gate_closed(*hba)) parsed->gate_closed = false;
   return *parsed;
+}
+
+Result<PgConfig> read_ha_config(const Layout& layout) {
+  auto ha = read_file(layout.ha_conf());
+  if (!ha) return tl::unexpected(ha.error());
+  auto config = ha_config_in(*ha);
+  if (!config) return fail(Errc::invalid, fmt::format("{} is not as this agent writes it", layout.ha_conf()));
+  return *config;
 }
 
 Task<Result<CheckedParameters>> check_parameters(net::Loop& loop, const Install& install, std::string folder,

@@ -355,10 +355,15 @@ def test_old_primary_started_by_hand_shows_nothing(cluster):
             cluster.act("kill", leader.name)
         wait_until("another primary", RECOVERY, lambda: [node for node in cluster.primaries() if node is not leader])
         assert os.path.exists(os.path.join(leader.data, "standby.signal"))
-        by_hand = subprocess.run([os.path.join(programs, "pg_ctl"), "start", "-w", "-t", "30", "-D", leader.data, "-l",
-                                  os.path.join(leader.folder, "by_hand.log")], capture_output=True, text=True,
-                                 **as_user(pwd.getpwuid(os.stat(leader.data).st_uid).pw_name))
-        assert by_hand.returncode == 0, by_hand
+        command = [os.path.join(programs, "pg_ctl"), "start", "-w", "-t", "30", "-D", leader.data, "-l", os.path.join(leader.folder, "by_hand.log")]
+        owner = as_user(pwd.getpwuid(os.stat(leader.data).st_uid).pw_name)
+
+        def by_hand():
+            # PostgreSQL refuses while the killed postmaster's pid is a zombie that nobody has reaped yet.
+            done = subprocess.run(command, capture_output=True, text=True, **owner)
+            assert done.returncode == 0, done
+            return True
+        wait_until("somebody starts it by hand", 10, by_hand, every=0.2)
         with pytest.raises(Unreachable, match="pg_hba.conf rejects"):
             leader.sql("select count(*) from never_acknowledged")
         cluster.act("start", leader.name)

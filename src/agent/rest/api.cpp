@@ -175,7 +175,7 @@ Task<RestAnswer> Api::change(const Call& call, Route route, std::string& json_bo
     case Route::delete_restart: co_return RestAnswer{404, "no restarts are scheduled", false};
     case Route::reinitialize: co_return co_await reinitialize(call);
     case Route::reload:
-      node_.reload();
+      if (auto done = node_.reload(); !done) co_return RestAnswer{503, "not reloaded: " + done.error().text, false};
       co_return RestAnswer{202, "reload scheduled", false};
     case Route::post_failsafe: co_return failsafe(call);
     case Route::sigterm: co_return RestAnswer{202, "", false};

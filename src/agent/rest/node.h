@@ -43,7 +43,7 @@ class Node {
   virtual Task<Result<wire::NodeStatus>> ask(std::string api_url, BootTime deadline) = 0;
   // An operator's request to the core and its answer. Errc::timeout: none yet.
   virtual Task<Result<ha::Answer>> operate(ha::Request::Kind kind, bool force, BootTime deadline) = 0;
-  virtual void reload() = 0;  // as SIGHUP
+  virtual Result<void> reload() = 0;  // as SIGHUP; an error: what was in force stays
 };
 
 }  // namespace pgdba::agent::rest

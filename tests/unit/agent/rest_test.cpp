@@ -57,7 +57,10 @@ struct FakeNode : Node {
     operated.push_back(kind);
     co_return answer_of_core;
   }
-  void reload() override { ++reloads; }
+  Result<void> reload() override {
+    ++reloads;
+    return {};
+  }
 };
 
 struct Rest : ::testing::Test {

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <set>
+
 namespace pgdba::ha {
 namespace {
 
@@ -27,7 +30,11 @@ struct Member {
     return self;
   }
 
-  explicit Member(std::string name) : core(self(std::move(name))) {
+  // Names of actions that fail.
+  std::set<std::string> failing;
+
+  explicit Member(std::string name) : Member(self(std::move(name))) {}
+  explicit Member(Self self) : core(std::move(self)) {
     cluster.revision = 100;
     cluster.cluster_id = 1;
     cluster.raft_term = 1;
@@ -79,9 +86,16 @@ struct Member {
       done.sent_at = done.answered_at = view.now;
       done.succeeded = true;
       done.ttl = 3s;
-      done.raft_term = 1;
+      done.era = {cluster.cluster_id, 1};
       if (std::holds_alternative<GrantLease>(action.body)) done.lease = 9;
       if (std::holds_alternative<Txn>(action.body)) done.revision = ++cluster.revision;
+      if (failing.contains(std::string(name_of(action.body)))) {
+        done.outcome = Completion::Outcome::failed;
+        done.succeeded = false;
+        done.text = "Input/output error";
+        view.completed.push_back(done);
+        continue;
+      }
       if (const auto* apply = std::get_if<ApplyConfig>(&action.body)) {
         view.pg.on_disk = apply->config;
         view.pg.loaded = apply->config;
@@ -121,7 +135,8 @@ struct Leading : Member {
 
 // "b", which streams from it.
 struct Following : Member {
-  Following() : Member("b") {
+  Following() : Following(self("b")) {}
+  explicit Following(Self self) : Member(std::move(self)) {
     model::LocalPg& pg = view.pg;
     pg.standby_signal = true;
     pg.on_disk.upstream = PgConfig::Upstream::member;
@@ -230,6 +245,180 @@ TEST(Core, a_panic_is_written_down_in_pause_as_well) {
   for (int i = 0; i < 5; ++i) it.step();
   EXPECT_TRUE(has(it.given, "mark_novote"));
   EXPECT_FALSE(has(it.given, "start_pg")) << "paused";
+}
+
+// Somebody replaced postgresql.conf, or it could not be read: what the files seem to say is "no synchronous standbys". Put in
+// force, that releases every commit that waits, while etcd says that b or c may lead.
+TEST(Core, what_the_files_seem_to_say_never_takes_the_names_out_of_force) {
+  for (bool strange : {false, true}) {
+    Leading it;
+    for (int i = 0; i < 10; ++i) it.step();
+    it.given.clear();
+    PgConfig somebody_elses;  // as pg::read_on_disk gives it
+    somebody_elses.upstream = PgConfig::Upstream::member;
+    somebody_elses.gate_closed = false;
+    it.view.pg.on_disk = strange ? somebody_elses : PgConfig{};
+    it.view.pg.answers->replication.clear();  // and no standby is there
+    for (int i = 0; i < 10; ++i) it.step();
+    for (const Action& action : it.given) {
+      if (const auto* apply = std::get_if<ApplyConfig>(&action.body)) {
+        EXPECT_NE(apply->config.sync_names.kind, SyncNames::Kind::none) << action.reason;
+      }
+    }
+    EXPECT_TRUE(has(it.given, "apply_config")) << "the files are put right";
+  }
+}
+
+void crash(Member& it) {
+  it.view.pg.process = model::PgProcess::stopped;
+  it.view.pg.all_dead = true;
+  it.view.pg.answers.reset();
+  it.view.pg.loaded.reset();
+  it.view.pg.exit_unexpected = true;
+}
+
+bool released(const std::vector<Action>& given) {
+  return std::any_of(given.begin(), given.end(), [&](const Action& action) {
+    const auto* txn = std::get_if<Txn>(&action.body);
+    return txn != nullptr && std::any_of(txn->deletes.begin(), txn->deletes.end(), [](const model::Key& key) { return key.kind == model::KeyKind::leader; });
+  });
+}
+
+// A disk that fails takes postgres and every file action with it, and the agent goes on renewing the lock.
+TEST(Core, an_owner_whose_disk_is_gone_lets_the_lock_go) {
+  for (bool panic : {false, true}) {
+    Leading it;
+    for (int i = 0; i < 10; ++i) it.step();
+    crash(it);
+    it.view.pg.exit_after_panic = panic;
+    it.failing = {"measure_wal", "mark_novote", "start_pg", "apply_config"};
+    for (int i = 0; i < 50; ++i) it.step();
+    EXPECT_FALSE(released(it.given)) << "not within a second: it may be over soon";
+    for (int i = 0; i < 700; ++i) it.step();
+    EXPECT_TRUE(released(it.given));
+  }
+}
+
+// The shutdown checkpoint is when fsync errors surface: the position at which such a stop ended proves nothing (H4).
+TEST(Core, a_planned_stop_that_ends_with_a_panic_offers_no_position) {
+  Leading it;
+  it.view.requests.push_back({5, Request::Kind::shutdown, false});
+  for (int i = 0; i < 60; ++i) it.step();
+  EXPECT_TRUE(has(it.given, "stop_pg"));
+  crash(it);
+  it.view.pg.exit_unexpected = false;
+  it.view.pg.exit_after_panic = it.view.pg.novote = true;
+  it.view.pg.wal_end = model::Position{0, 1, Lsn{900}};
+  it.given.clear();
+  for (int i = 0; i < 20; ++i) it.step();
+  for (const Action& action : it.given) {
+    const auto* txn = std::get_if<Txn>(&action.body);
+    if (txn == nullptr) continue;
+    for (const Write& write : txn->puts) EXPECT_NE(write.key.kind, model::KeyKind::switchover) << action.reason;
+  }
+  EXPECT_TRUE(released(it.given));
+}
+
+TEST(Core, a_restart_is_answered_by_what_became_of_the_start) {
+  for (bool fails : {false, true}) {
+    Following it;
+    it.view.requests.push_back({7, Request::Kind::restart, false});
+    for (int i = 0; i < 3; ++i) it.step();
+    ASSERT_TRUE(has(it.given, "stop_pg"));
+    EXPECT_FALSE(has(it.given, "answer"));
+    crash(it);
+    it.view.pg.wal_end = model::Position{0, 1, Lsn{1000}};
+    UpstreamHistory history;
+    history.from = "a";
+    history.timeline = 1;
+    history.flush_lsn = Lsn{1000};
+    history.in_recovery = false;
+    if (fails) it.failing = {"start_pg"};
+    for (int i = 0; i < 20; ++i) {
+      history.asked_at = it.view.now;
+      it.view.upstream = history;
+      it.step();
+    }
+    ASSERT_TRUE(has(it.given, "start_pg"));
+    auto answer = std::find_if(it.given.begin(), it.given.end(), [](const Action& action) { return name_of(action.body) == "answer"; });
+    ASSERT_NE(answer, it.given.end());
+    EXPECT_EQ(std::get<Answer>(answer->body).ok, !fails);
+  }
+}
+
+TEST(Core, a_start_that_fails_is_not_tried_in_a_tight_loop) {
+  Following it;
+  for (int i = 0; i < 3; ++i) it.step();
+  crash(it);
+  it.view.pg.wal_end = model::Position{0, 1, Lsn{1000}};
+  it.failing = {"start_pg"};
+  UpstreamHistory history;
+  history.from = "a";
+  history.timeline = 1;
+  history.flush_lsn = Lsn{1000};
+  history.in_recovery = false;
+  for (int i = 0; i < 500; ++i) {  // 10 s
+    history.asked_at = it.view.now;
+    it.view.upstream = history;
+    it.step();
+  }
+  auto starts = std::count_if(it.given.begin(), it.given.end(), [](const Action& action) { return name_of(action.body) == "start_pg"; });
+  EXPECT_GE(starts, 4);
+  EXPECT_LE(starts, 12);
+}
+
+// A former leader whose WAL went past the fork. What becomes of its data directory is for the settings to say, as in Patroni.
+struct Diverged : Following {
+  explicit Diverged(Self self) : Following(std::move(self)) {
+    cluster.sync->value = model::SyncState{"a", 0, {"c"}};
+    cluster.term->value = model::TermRecord{2, "a", "b", "failover", 2};
+    cluster.timelines[2] = {model::TimelineRecord{2, "a", "n2", 1, Lsn{500}}, 50, 50, 0};
+    cluster.members["a"].value.term = cluster.members["a"].value.ready_term = 2;
+    crash(*this);
+    view.pg.wal_end = model::Position{0, 1, Lsn{1000}};
+  }
+  void run(int steps) {
+    for (int i = 0; i < steps; ++i) {
+      UpstreamHistory history;
+      history.from = "a";
+      history.asked_at = view.now;
+      history.term = 2;
+      history.timeline = 2;
+      history.ends[1] = Lsn{500};
+      history.flush_lsn = Lsn{2000};
+      history.in_recovery = false;
+      view.upstream = history;
+      step();
+      if (has(given, "mark_novote")) view.pg.novote = true;
+    }
+  }
+};
+
+TEST(Core, a_data_directory_is_given_up_only_where_the_settings_say_so) {
+  struct Row {
+    const char* name;
+    bool rewind, on_failure, on_diverged;
+    bool rewinds, clones;
+  };
+  const Row rows[] = {
+      {"rewind, then a clone", true, true, true, true, true},
+      {"rewind, and no clone when it fails", true, false, false, true, false},
+      {"no rewind, a clone", false, false, true, false, true},
+      {"neither", false, false, false, false, false},
+      {"the flag of a rewind that is off", false, true, false, false, false},
+  };
+  for (const Row& row : rows) {
+    Self self = Member::self("b");
+    self.use_pg_rewind = row.rewind;
+    self.remove_data_on_rewind_failure = row.on_failure;
+    self.remove_data_on_diverged_timelines = row.on_diverged;
+    Diverged it(self);
+    it.failing = {"rewind"};
+    it.run(600);
+    EXPECT_EQ(has(it.given, "rewind"), row.rewinds) << row.name;
+    EXPECT_EQ(has(it.given, "clone"), row.clones) << row.name;
+    EXPECT_FALSE(has(it.given, "start_pg")) << row.name;
+  }
 }
 
 TEST(Core, who_is_listed_by_name_votes_only_after_it_has_caught_up) {

@@ -23,7 +23,7 @@ class LeaseTest : public testing::Test {
     c.sent_at = at(sent);
     c.lease = 77;
     c.ttl = 3s;
-    c.raft_term = 5;
+    c.era = {1, 5};
     return c;
   }
   Completion kept(Duration sent, Duration ttl = 3s, uint64_t raft_term = 5) {
@@ -31,7 +31,7 @@ class LeaseTest : public testing::Test {
     c.sent_at = at(sent);
     c.answered_at = at(sent + 900ms);
     c.ttl = ttl;
-    c.raft_term = raft_term;
+    c.era = {1, raft_term};
     return c;
   }
   Completion proved(Duration sent, bool succeeded = true, uint64_t raft_term = 5) {
@@ -79,9 +79,34 @@ TEST_F(LeaseTest, a_keepalive_answered_while_an_acquisition_is_under_way_does_no
 TEST_F(LeaseTest, an_acquisition_in_another_raft_term_than_the_keepalive_proves_no_deadline) {  // L1
   answer(granted(10s));
   lease.taking();
-  lease.acquired(500, 4, at(10s + 1ms), budgets, 6);
+  lease.acquired(500, 4, at(10s + 1ms), budgets, {1, 6});
   EXPECT_LE(lease.deadline(), at(10s));
   EXPECT_TRUE(lease.owns_lock());
+}
+
+TEST_F(LeaseTest, a_rebuilt_etcd_may_have_the_same_raft_term_as_the_one_that_answered_the_keepalive) {  // L1, found by seed 7331
+  answer(granted(10s));
+  lease.taking();
+  Era rebuilt{2, 5};
+  lease.acquired(500, 4, at(10s + 1ms), budgets, rebuilt);
+  EXPECT_LE(lease.deadline(), at(10s));
+  Completion c = proved(11s);
+  c.era = rebuilt;
+  answer(kept(11s));
+  answer(c);
+  EXPECT_LE(lease.deadline(), at(10s)) << "the keepalive was another etcd's";
+}
+
+TEST_F(LeaseTest, answers_of_an_etcd_that_was_replaced_do_not_count) {  // W13
+  answer(granted(10s));
+  auto body = lease.next(at(11s), budgets);
+  ASSERT_TRUE(body && std::holds_alternative<KeepAlive>(*body));
+  lease.sent(99, *body);
+  lease.forget_answers();
+  Completion late = kept(11s);
+  late.id = 99;
+  lease.completed(late, budgets);
+  EXPECT_FALSE(lease.spare_fresh(at(11s), budgets)) << "it was under way when etcd was replaced";
 }
 
 TEST_F(LeaseTest, a_keepalive_alone_does_not_move_the_deadline) {  // L1

@@ -234,12 +234,14 @@ TEST_F(Cluster, PromoteRepointRewind) {
   ASSERT_TRUE(skip_timelines(b_.layout(), {2}));
   PgConfig other = leads;
   other.sync_names = Node::any(1, {"a"});
-  EXPECT_EQ(b_.run(b_.server->promote(other, b_.in(5s))).error().code, Errc::timeout) << "another list is in force (W7)";
+  EXPECT_EQ(b_.run(b_.server->promote(other, 3, b_.in(5s))).error().code, Errc::timeout) << "another list is in force (W7)";
+  EXPECT_TRUE(b_.look().answers->in_recovery);
+  EXPECT_EQ(b_.run(b_.server->promote(leads, 2, b_.in(5s))).error().code, Errc::conflict) << "2 is known here: it would be 3 (R1)";
   EXPECT_TRUE(b_.look().answers->in_recovery);
   BootTime begin = loop_.now();
-  ASSERT_TRUE(b_.ok(b_.run(b_.server->promote(leads, b_.in(5s)))));
+  ASSERT_TRUE(b_.ok(b_.run(b_.server->promote(leads, 3, b_.in(5s)))));
   std::cout << "promoted after " << (loop_.now() - begin) / 1ms << " ms\n";
-  ASSERT_TRUE(b_.ok(b_.run(b_.server->promote(leads, b_.in(5s))))) << "again";
+  ASSERT_TRUE(b_.ok(b_.run(b_.server->promote(leads, 3, b_.in(5s))))) << "again";
   LocalPg pg = b_.look();
   ASSERT_TRUE(pg.answers);
   EXPECT_FALSE(pg.answers->in_recovery);
@@ -309,7 +311,7 @@ TEST_F(Cluster, PromoteRepointRewind) {
     return p.answers && p.answers->flush_lsn >= shutdown && p.answers->replay_lsn >= shutdown;
   }));
   ASSERT_TRUE(a_.apply(Node::primary_config(3)));
-  ASSERT_TRUE(a_.ok(a_.run(a_.server->promote(Node::primary_config(3), a_.in(5s)))));
+  ASSERT_TRUE(a_.ok(a_.run(a_.server->promote(Node::primary_config(3), 4, a_.in(5s)))));
   ASSERT_TRUE(a_.ok(a_.run(sync_slots(*a_.server, {"a", "b", "c"}, a_.in(2s)))));
   history = b_.run(fetch_history(*b_.server, a_.url(), b_.in(2s)));
   ASSERT_TRUE(history);
@@ -370,7 +372,7 @@ TEST_F(Cluster, ARewindKilledHalfWayIsUnusable) {
   ASSERT_TRUE(b_.clone_from(a_));
   ASSERT_TRUE(b_.streams_from(a_));
   ASSERT_TRUE(b_.apply(Node::primary_config(2)));
-  ASSERT_TRUE(b_.ok(b_.run(b_.server->promote(Node::primary_config(2), b_.in(5s)))));
+  ASSERT_TRUE(b_.ok(b_.run(b_.server->promote(Node::primary_config(2), 2, b_.in(5s)))));
   ASSERT_TRUE(b_.ok(b_.run(b_.server->checkpoint(b_.in(5s)))));
   a_.ask("insert into public.t select generate_series(1, 10000)");
   ASSERT_TRUE(a_.stop());

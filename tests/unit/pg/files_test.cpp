@@ -177,15 +177,15 @@ class Files : public testing::Test {
 };
 
 TEST_F(Files, OnDiskIsWhatWasWritten) {
-  EXPECT_EQ(read_on_disk(layout_).upstream, PgConfig::Upstream::member)
+  EXPECT_EQ(read_on_disk(layout_)->upstream, PgConfig::Upstream::member)
       << "of somebody else's files nothing safe may be said";
-  EXPECT_FALSE(read_on_disk(layout_).gate_closed);
+  EXPECT_FALSE(read_on_disk(layout_)->gate_closed);
   PgConfig config = streaming();
   config.gate_closed = true;
   auto first = write_files(settings_, inputs_, config, install_);
   ASSERT_TRUE(first) << first.error().text;
   EXPECT_TRUE(first->changed);
-  EXPECT_EQ(read_on_disk(layout_), config);
+  EXPECT_EQ(read_on_disk(layout_).value(), config);
   EXPECT_EQ(*read_file(layout_.base_conf()), "max_connections = 7\n");
   EXPECT_NE(read_file(layout_.hba_conf())->find("# as configured\nlocal all all trust\n"), std::string::npos)
       << "what was there first is kept";
@@ -195,7 +195,7 @@ TEST_F(Files, OnDiskIsWhatWasWritten) {
   EXPECT_EQ(again->generation, first->generation);
   // A reboot that empties /run: PostgreSQL cannot start, which is frozen.
   ASSERT_TRUE(remove_durably(layout_.ha_conf()));
-  EXPECT_EQ(read_on_disk(layout_), PgConfig{});
+  EXPECT_EQ(read_on_disk(layout_).value(), PgConfig{});
 }
 
 // A crash between the files of one apply must not leave a claim that is safer than the truth.
@@ -208,12 +208,12 @@ TEST_F(Files, AHalfWrittenGateIsAnOpenOne) {
   ASSERT_TRUE(write_files(settings_, inputs_, config, install_));
   std::string closed_hba = *read_file(layout_.live_hba_conf());
   std::string closed_ha = *read_file(layout_.ha_conf());
-  EXPECT_TRUE(read_on_disk(layout_).gate_closed);
+  EXPECT_TRUE(read_on_disk(layout_)->gate_closed);
   ASSERT_TRUE(write_durably(layout_.live_hba_conf(), open_hba));
-  EXPECT_FALSE(read_on_disk(layout_).gate_closed);
+  EXPECT_FALSE(read_on_disk(layout_)->gate_closed);
   ASSERT_TRUE(write_durably(layout_.live_hba_conf(), closed_hba));
   ASSERT_TRUE(write_durably(layout_.ha_conf(), open_ha));
-  EXPECT_FALSE(read_on_disk(layout_).gate_closed);
+  EXPECT_FALSE(read_on_disk(layout_)->gate_closed);
 }
 
 // Whatever dies, and whoever starts PostgreSQL then without the agent (G2, G4).
@@ -242,17 +242,17 @@ TEST_F(Files, AlterSystemDoesNotWinOverTheAgent) {
 }
 
 TEST_F(Files, MarksAndRecords) {
-  EXPECT_FALSE(unusable_why(layout_));
+  EXPECT_FALSE(unusable_why(layout_).value());
   ASSERT_TRUE(mark_unusable(layout_, "a clone was interrupted"));
-  EXPECT_EQ(unusable_why(layout_), "a clone was interrupted");
+  EXPECT_EQ(unusable_why(layout_).value(), "a clone was interrupted");
   ASSERT_TRUE(clear_unusable(layout_));
   ASSERT_TRUE(clear_unusable(layout_));
-  EXPECT_FALSE(unusable_why(layout_));
+  EXPECT_FALSE(unusable_why(layout_).value());
 
   ASSERT_TRUE(record_timeline(layout_, 2, "n2"));
   ASSERT_TRUE(record_timeline(layout_, 3, "n3"));
   ASSERT_TRUE(record_timeline(layout_, 2, "other"));
-  EXPECT_EQ(read_timeline_nonces(layout_), (std::map<uint32_t, std::string>{{2, "other"}, {3, "n3"}}));
+  EXPECT_EQ(read_timeline_nonces(layout_).value(), (std::map<uint32_t, std::string>{{2, "other"}, {3, "n3"}}));
   EXPECT_FALSE(record_timeline(layout_, 4, "two words"));
 
   EXPECT_EQ(read_freeze_record(layout_)->has_value(), false);
@@ -277,11 +277,37 @@ TEST_F(Files, APanicIsFoundInTheLog) {
   EXPECT_TRUE(says(start + panic + "LOG:  shutting down\n"));
   EXPECT_FALSE(says(start + panic + start)) << "of an earlier life";
   EXPECT_FALSE(says(start + "STATEMENT:  select 'PANIC: x'\nERROR:  could not fsync\n"));
+  EXPECT_TRUE(says(start + "PANIC:  could not close file \"pg_wal/1\": Input/output error\n"));
+  EXPECT_TRUE(says(start + "2026-11-27 19:00:00 UTC,,,7,,6,0,,2026-11-27,,0,PANIC,58030,\"could not write to file \"\"x\"\"\"\n"));
+  EXPECT_TRUE(says(start + R"({"pid":7,"error_severity":"PANIC","message":"could not fdatasync file"})" + "\n"));
+  EXPECT_FALSE(says(start + "ERROR:  PANIC:  could not fsync\n")) << "a client's words";
+  EXPECT_FALSE(says(start + "LOG:  x\n\tPANIC:  could not fsync\n")) << "a client's words on a line of their own";
   std::filesystem::create_directory(layout_.in_data("log"));
   ASSERT_TRUE(write_durably(collected, start + panic));
   EXPECT_FALSE(says(start));
   ASSERT_TRUE(write_durably(layout_.in_data("current_logfiles"), "stderr log/postgresql.log\n"));
   EXPECT_TRUE(says(start));
+}
+
+// One reading that fails must not pass for "there is nothing": on it a leader would stop waiting for its standbys, and a
+// member would give its data up.
+TEST_F(Files, WhatCannotBeReadIsNotAbsent) {
+  ASSERT_TRUE(write_files(settings_, inputs_, streaming(), install_));
+  for (const std::string& path : {layout_.postgresql_conf(), layout_.ha_conf()}) {
+    std::filesystem::rename(path, path + ".away");
+    std::filesystem::create_directory(path);  // opening it works, reading it does not, for root as well
+    EXPECT_FALSE(read_on_disk(layout_)) << path;
+    std::filesystem::remove(path);
+    std::filesystem::rename(path + ".away", path);
+  }
+  ASSERT_TRUE(write_durably(layout_.postgresql_conf(), "# somebody else's\n"));
+  EXPECT_EQ(read_ha_config(layout_).value(), streaming());
+  std::filesystem::create_directory(layout_.unusable_mark());
+  EXPECT_FALSE(unusable_why(layout_));
+  std::filesystem::remove(layout_.timelines_file());
+  std::filesystem::create_directory(layout_.timelines_file());
+  EXPECT_FALSE(read_timeline_nonces(layout_));
+  EXPECT_FALSE(record_timeline(layout_, 5, "n5")) << "it would forget the others";
 }
 
 TEST_F(Files, HistoryStubsAreNoHistory) {
