@@ -20,7 +20,6 @@ constexpr std::string_view kLog = "postgres";
 // How long each kind of work may take. An immediate stop breaks off whatever waits for PostgreSQL, so these bound only
 // what nobody is in a hurry for.
 constexpr Duration kQuick = 5s;
-constexpr Duration kStart = 60s;
 constexpr Duration kSlow = 10min;
 constexpr Duration kJob = 48h;
 constexpr Duration kDying = 60s;   // after a kill, until the kernel has let go of everything
@@ -60,6 +59,7 @@ pg::Settings pg_settings(const conf::AgentSettings& from) {
   to.basebackup_options = from.postgresql.basebackup;
   to.rewind_options = from.postgresql.rewind_options;
   to.post_bootstrap = from.bootstrap.post_bootstrap;
+  to.start_timeout = from.postgresql.pg_ctl_timeout;
   return to;
 }
 
@@ -262,7 +262,7 @@ Task<Result<bool>> LocalPg::perform(ha::Body body) {
     warned_ = std::move(applied->warnings);
     co_return true;
   }
-  if (const auto* a = std::get_if<ha::StartPg>(&body)) co_return as_bool(co_await server_.start(a->as_primary, loop_.after(kStart)));
+  if (const auto* a = std::get_if<ha::StartPg>(&body)) co_return as_bool(co_await server_.start(a->as_primary, loop_.after(server_.settings().start_timeout)));
   if (const auto* a = std::get_if<ha::StopPg>(&body)) {
     const bool fast = a->mode == ha::StopPg::Mode::fast;
     auto stopped = co_await server_.stop(fast ? pg::Server::StopMode::fast : pg::Server::StopMode::immediate, a->budget,
@@ -271,8 +271,8 @@ Task<Result<bool>> LocalPg::perform(ha::Body body) {
     if (stopped && fast && !server_.wal_end()) (void)co_await server_.measure_wal(loop_.after(kQuick));
     co_return as_bool(std::move(stopped));
   }
-  if (const auto* a = std::get_if<ha::Promote>(&body)) co_return as_bool(co_await server_.promote(a->loaded, a->timeline, loop_.after(kStart)));
-  if (std::holds_alternative<ha::MeasureWal>(body)) co_return as_bool(co_await server_.measure_wal(loop_.after(kStart)));
+  if (const auto* a = std::get_if<ha::Promote>(&body)) co_return as_bool(co_await server_.promote(a->loaded, a->timeline, loop_.after(server_.settings().start_timeout)));
+  if (std::holds_alternative<ha::MeasureWal>(body)) co_return as_bool(co_await server_.measure_wal(loop_.after(server_.settings().start_timeout)));
   if (std::holds_alternative<ha::InitDb>(body)) co_return co_await init_db();
   if (std::holds_alternative<ha::CreateUsers>(body)) co_return co_await create_users();
   if (std::holds_alternative<ha::EnsurePoolerAuth>(body)) co_return as_bool(co_await pg::ensure_pooler_auth(server_, loop_.after(kQuick)));

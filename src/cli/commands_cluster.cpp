@@ -25,7 +25,8 @@ void add_connect(CLI::App& group, Parsed& parsed) {
   command->add_option("--cacert", options->cacert, "Certificates that https members must have been signed with")
       ->type_name("FILE");
   command->add_flag("--replace", options->replace, "Replace an entry of this name");
-  command->add_option("--timeout", options->timeout_s, "Seconds to wait for an answer (5)")->type_name("S");
+  command->add_option("--timeout", options->timeout_s, "Seconds to wait for an answer (5)")
+      ->check(CLI::Range(0.0, 1e6))->type_name("S");
   command->add_flag("--dry-run", parsed.terminal.dry_run, "Say what was found; register nothing");
   command->add_flag("-y,--yes", parsed.terminal.yes, "Accepted; nothing is asked");
   add_output(*command, parsed);
@@ -81,7 +82,8 @@ void add_move(CLI::App& group, Parsed& parsed, bool failover) {
   if (failover)
     command->add_flag("--allow-data-loss", options->allow_data_loss,
                       "Accept that acknowledged writes which the candidate lacks are lost");
-  command->add_option("--timeout", options->timeout_s, "Seconds to wait for the new leader (60)")->type_name("S");
+  command->add_option("--timeout", options->timeout_s, "Seconds to wait for the new leader (60)")
+      ->check(CLI::Range(0.0, 1e6))->type_name("S");
   add_consent(*command, parsed);
   add_output(*command, parsed);
   command->footer(failover ? "Example:\n  pgdba cluster failover --candidate pg-replica-1"
@@ -109,7 +111,8 @@ void add_members(CLI::App& group, Parsed& parsed, const MembersText& text) {
   if (name == "restart")
     command->add_flag("--pending", options->pending, "Only members with a setting that waits for a restart");
   if (name == "reinit") command->add_flag("--force", options->force, "Also when another job runs on that member");
-  command->add_option("--timeout", options->timeout_s, "Seconds for each member (120)")->type_name("S");
+  command->add_option("--timeout", options->timeout_s, "Seconds for each member (120)")
+      ->check(CLI::Range(0.0, 1e6))->type_name("S");
   add_consent(*command, parsed);
   add_output(*command, parsed);
   command->footer(text.footer);
@@ -125,6 +128,7 @@ void add_pause(CLI::App& group, Parsed& parsed, bool pause_it) {
                                : group.add_subcommand("resume", "End of maintenance mode");
   add_target(*command, options->target, true);
   command->add_option("--timeout", options->timeout_s, "Seconds until every member must have seen it (30)")
+      ->check(CLI::Range(0.0, 1e6))
       ->type_name("S");
   add_consent(*command, parsed);
   add_output(*command, parsed);

@@ -35,7 +35,8 @@ void add_up(CLI::App& app, Parsed& parsed) {
       ->add_option("--profile", options->profile,
                    "fast: failover in seconds, ttl 3 s (default here); standard: ttl 10 s, for slow or shared machines")
       ->type_name("P");
-  command->add_option("--timeout", options->timeout_s, "Seconds to wait until it is ready (90)")->type_name("S");
+  command->add_option("--timeout", options->timeout_s, "Seconds to wait until it is ready (90)")
+      ->check(CLI::Range(0.0, 1e6))->type_name("S");
   command->add_flag("--dry-run", parsed.terminal.dry_run, "Check and say what would be done; change nothing");
   command->add_flag("-y,--yes", parsed.terminal.yes, "Accepted; `up` asks nothing");
   add_output(*command, parsed);
@@ -56,6 +57,7 @@ void add_down(CLI::App& app, Parsed& parsed) {
   command->add_flag("--purge", options->purge,
                     "Delete everything, and make sure that no process, port or file is left");
   command->add_option("--timeout", options->timeout_s, "Seconds that a node may take to stop before it is killed (60)")
+      ->check(CLI::Range(0.0, 1e6))
       ->type_name("S");
   add_consent(*command, parsed);
   add_output(*command, parsed);
@@ -124,7 +126,8 @@ void add_verb(CLI::App& app, Parsed& parsed, const VerbText& text) {
   auto no_wait = make<bool>();
   command->add_flag("--no-wait", *no_wait,
                     "Return when the processes are as wanted; do not watch what the cluster makes of it");
-  command->add_option("--timeout", options->timeout_s, "Seconds to wait (60)")->type_name("S");
+  command->add_option("--timeout", options->timeout_s, "Seconds to wait (60)")
+      ->check(CLI::Range(0.0, 1e6))->type_name("S");
   add_consent(*command, parsed);
   add_output(*command, parsed);
   command->footer(text.footer);
@@ -146,6 +149,7 @@ CLI::App* add_status(CLI::App& parent, Parsed& parsed) {
   command
       ->add_option("--timeout", options->timeout_s,
                    "Seconds to wait for members that do not answer (0.4 here, 2 elsewhere)")
+      ->check(CLI::Range(0.0, 1e6))
       ->type_name("S");
   add_output(*command, parsed);
   command->footer(

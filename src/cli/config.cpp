@@ -152,7 +152,7 @@ Done config_set(Context& context, const ConfigOptions& options) {
   auto rest = now ? wire::diff_config(patched->json, *now) : fail(Errc::unavailable, "");
   if (!rest || !rest->empty())
     return give_up(Exit::failed, "the configuration is not what was written", "pgdba cluster config show");
-  terminal.phase("written; members apply it now");
+  terminal.phase("written; members apply what PostgreSQL accepts of it");
   // Which settings wait for a restart is known when the members have reloaded.
   bool parameters = std::ranges::any_of(
       *changes, [](const wire::ConfigChange& change) { return change.path.starts_with("postgresql.parameters"); });

@@ -16,7 +16,8 @@ Task<Result<net::Response>> Rest::send(Call call, BootTime deadline) {
   net::Request request;
   request.method = call.method;
   request.body = std::move(call.body);
-  if (!credentials_.user.empty())
+  // Reading needs no password, and addresses to read from are guessed or come from others.
+  if (!credentials_.user.empty() && call.method != "GET")
     request.headers.emplace_back("Authorization", net::basic_auth(credentials_.user, credentials_.password));
   if (!request.body.empty() || call.method != "GET") request.headers.emplace_back("Content-Type", "application/json");
   co_return co_await client_.request(std::move(*url), std::move(request), deadline);

@@ -172,8 +172,19 @@ Done move_leader(Context& context, const MoveOptions& options) {
                                answer ? message_of(*answer) : "no answer"),
                    action.status_command());
   }
-  terminal.phase(fmt::format("{} leads, {} follows{}", *after->leader, from, gap_text(probe ? &*probe : nullptr)));
+  terminal.phase(fmt::format("{} leads{}", *after->leader, gap_text(probe ? &*probe : nullptr)));
   probe.reset();
+  const MemberSight* old = before.leader ? after->find(*before.leader) : nullptr;
+  if (old != nullptr && old->status) {  // it answers: a member that is gone need not follow
+    auto follows = action.wait_until(
+        [&](const Sight& sight) {
+          const MemberSight* member = sight.find(from);
+          return member != nullptr && member->state == "streaming" && sight.leader == after->leader;
+        },
+        std::max(deadline, context.loop.after(10s)));
+    if (!follows) return give_up(Exit::partly, fmt::format("{} leads, but {} does not follow yet", *after->leader, from), action.status_command());
+    terminal.phase(fmt::format("{} follows", from));
+  }
   if (terminal.options().format == Format::json || terminal.options().format == Format::yaml) {
     wire::JsonValue out;
     terminal.show(out.set("schema_version", 1)

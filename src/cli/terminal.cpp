@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,6 +41,46 @@ bool wanted(Colour colour, int fd) {
 
 }  // namespace
 
+namespace {
+
+// How this program was called; "pgdba" where the shell finds this very program by that name.
+std::string called_as() {
+  auto same = [](const std::string& path) {
+    struct stat one {}, other {};
+    return ::stat(path.c_str(), &one) == 0 && ::stat("/proc/self/exe", &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+  };
+  const char* path = std::getenv("PATH");
+  for (const std::string& folder : split(path ? path : "", ':')) {
+    if (::access((folder + "/pgdba").c_str(), X_OK) != 0) continue;
+    if (same(folder + "/pgdba")) return "pgdba";
+    break;
+  }
+  std::string name;
+  if (std::FILE* file = std::fopen("/proc/self/cmdline", "re")) {
+    for (int c = std::fgetc(file); c > 0; c = std::fgetc(file)) name += static_cast<char>(c);
+    std::fclose(file);
+  }
+  return name.find('/') != std::string::npos && same(name) ? name : "pgdba";
+}
+
+}  // namespace
+
+std::string to_type(std::string_view text) {
+  static const std::string name = called_as();
+  std::string out;
+  constexpr std::string_view word = "pgdba ";
+  for (size_t at = 0; at < text.size();) {
+    const bool begins = at == 0 || std::string_view(" \t\n`(\"").find(text[at - 1]) != std::string_view::npos;
+    if (begins && text.substr(at).starts_with(word)) {
+      out += name + " ";
+      at += word.size();
+    } else {
+      out += text[at++];
+    }
+  }
+  return out;
+}
+
 Failure as_failure(const Error& error, std::string next) {
   Exit exit = Exit::failed;
   switch (error.code) {
@@ -74,7 +115,7 @@ void Terminal::warn(std::string_view line) const {
 
 void Terminal::failure(const Failure& failure) const {
   say(tint(Tint::bad, failure.exit == Exit::refused ? "refused:" : "error:", true) + " " + failure.text);
-  if (!failure.next.empty()) say("  next: " + failure.next);
+  if (!failure.next.empty()) say("  next: " + to_type(failure.next));
 }
 
 void Terminal::phase(std::string_view line) {

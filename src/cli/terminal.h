@@ -75,6 +75,10 @@ class Table {
   std::vector<std::vector<Cell>> rows_;
 };
 
+// `text` with each command "pgdba …" written so that it can be typed here: where the shell would not find this program, or
+// another one, by its name, as the caller called it ("bin/pgdba status").
+std::string to_type(std::string_view text);
+
 std::string human_bytes(uint64_t bytes);    // "0", "512 B", "1.5 MB"
 std::string human_seconds(double seconds);  // "0.42 s", "3 min", "2 h", "5 d"
 

@@ -40,14 +40,14 @@ std::string what_to_type(const Terminal& terminal, const Target& target, const U
   std::string flag = target.flag();
   auto bold = [&](const std::string& text) { return terminal.tint(Tint::bold, text); };
   std::string out = "\nTo connect, type the first line, then plain `psql` is the leader:\n";
-  out += "  " + bold(fmt::format("eval \"$(pgdba env{})\"", flag)) + "\n";
+  out += "  " + bold(to_type(fmt::format("eval \"$(pgdba env{})\"", flag))) + "\n";
   out += "  " + urls.psql + "\n";
   out += "  libpq  " + urls.libpq + "\n";
   out += "  JDBC   " + urls.jdbc + "\n";
   out += "  REST   " + join(urls.rest, "  ") + "\n";
   out += "To break it and watch it heal:\n";
-  out += fmt::format("  {}   {}   {}\n", bold("pgdba status" + flag + " --watch"),
-                     bold("pgdba kill" + flag + " primary"), bold("pgdba start" + flag));
+  out += fmt::format("  {}   {}   {}\n", bold(to_type("pgdba status" + flag + " --watch")),
+                     bold(to_type("pgdba kill" + flag + " primary")), bold(to_type("pgdba start" + flag)));
   return out;
 }
 
@@ -203,6 +203,7 @@ Done up(Context& context, const UpOptions& options) {
   Waiting waiting(context, target, machine, context.loop.after(patience));
   if (!plan->is_new) waiting.look_now();
   if (!plan->is_new && started->empty() && had_supervisor && waiting.full().sight.healthy()) {
+    if (auto wrote = waiting.write(); !wrote) return tl::unexpected(wrote.error());
     terminal.say(fmt::format("{} is up and healthy already; nothing was changed", cluster.name));
     print_ready(context, target, waiting.full());
     return Exit::done;

@@ -100,6 +100,14 @@ Outcome<std::string> find_root(const Context& context, const UpOptions& options)
         Exit::refused, fmt::format("cluster {} is in {}, not in {}", options.name, registered, wanted),
         fmt::format("pgdba up --name {0}   or another --name   or   pgdba down --name {0} --purge", options.name));
   }
+  for (const Registered& other : *known) {
+    auto inside = [](const std::string& one, const std::string& two) { return (one + "/").starts_with(two + "/"); };
+    if (wanted.empty() || !other.managed || other.name == options.name || !local::exists(local::cluster_file_path(other.root))) continue;
+    if (inside(wanted, other.root) || inside(other.root, wanted)) {
+      return give_up(Exit::refused, fmt::format("{} and {} of cluster {} lie in one another: to purge one would remove both", wanted, other.root, other.name),
+                     "another --data-dir");
+    }
+  }
   if (!wanted.empty()) return wanted;
   return registered.empty() ? local::default_root(options.name) : registered;
 }

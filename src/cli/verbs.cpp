@@ -163,8 +163,9 @@ Outcome<void> Action::start(const std::string& name, const local::Identity& iden
 
 Outcome<void> Action::act(const std::string& name, const local::Identity& identity) {
   if (options_.verb == Verb::start) return start(name, identity);
-  if (options_.verb == Verb::freeze && is_down(name) && machine_.processes(name).empty()) {
-    return give_up(Exit::failed, fmt::format("{} does not run, so it cannot be frozen", name),
+  const bool wakes_or_freezes = options_.verb == Verb::freeze || options_.verb == Verb::thaw;
+  if (wakes_or_freezes && is_down(name) && machine_.processes(name).empty()) {
+    return give_up(Exit::failed, fmt::format("{} does not run, so it cannot be {}", name, past(options_.verb)),
                    fmt::format("pgdba start{} {}", target_.flag(), name));
   }
   Result<Reached> reached = fail(Errc::bug, "");

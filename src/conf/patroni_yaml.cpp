@@ -223,7 +223,8 @@ void read_log(Section& top, AgentSettings& settings) {
     }
   }
   out.deduplicate_heartbeat_logs = s.boolean("deduplicate_heartbeat_logs").value_or(false);
-  s.known_but_idle({"traceback_level", "format", "dateformat", "static_fields", "max_queue_size", "loggers"});
+  if (out.type != "plain") s.known_but_idle({"type"});
+  s.known_but_idle({"mode", "deduplicate_heartbeat_logs", "traceback_level", "format", "dateformat", "static_fields", "max_queue_size", "loggers"});
   s.finish();
 }
 

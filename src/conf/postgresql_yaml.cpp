@@ -149,7 +149,7 @@ void read_postgresql(Section& top, AgentSettings& settings) {
   s.known_but_idle({"proxy_address", "bin_name", "config_base_name", "custom_conf", "krbsrvname", "parameters_primary",
                     "parameters_replica", "parameters_standby_leader", "pg_hba_primary", "pg_hba_replica",
                     "pg_hba_standby_leader", "pg_ident_primary", "pg_ident_replica", "pg_ident_standby_leader",
-                    "recovery_conf", "callbacks", "create_replica_method", "pre_promote", "before_stop"});
+                    "recovery_conf", "config_dir", "pgpass", "callbacks", "create_replica_method", "pre_promote", "before_stop"});
   mark_custom_methods(top, s);
   s.finish();
 }

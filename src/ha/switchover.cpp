@@ -121,7 +121,19 @@ bool Core::Impl::switchover_duty() {
   std::string refusal;
   std::string candidate = pick_candidate(r.candidate, refusal);
   if (candidate.empty()) {
-    clear_failover_key("switchover refused: " + refusal);
+    // With the reason, for whoever asked: REST tells it.
+    model::Switchover refused;
+    refused.state = State::aborted;
+    refused.refused = true;
+    refused.from = self.name;
+    refused.to = r.candidate;
+    refused.term = newest_term;
+    refused.reason = refusal;
+    emit(Txn{{Compare{Key{KeyKind::failover, {}}, Compare::What::mod, c().failover->mod},
+              Compare{Key{KeyKind::switchover, {}}, Compare::What::mod, c().switchover ? c().switchover->mod : 0}},
+             {Write{Key{KeyKind::failover, {}}, Value{model::FailoverRequest{}}, 0}, Write{Key{KeyKind::switchover, {}}, Value{refused}, 0}},
+             {}},
+         "switchover refused: " + refusal, TxnFor::upkeep);
     return false;
   }
   if (!switchover_checkpointed) {

@@ -53,7 +53,7 @@ std::string errno_text(std::string_view what) {
 Error errno_error(std::string_view what) {
   Errc code = errno == ENOENT || errno == ESRCH                     ? Errc::not_found
               : errno == EACCES || errno == EPERM || errno == EROFS ? Errc::denied
-                                                                    : Errc::unavailable;
+                                                                    : Errc::invalid;  // nobody else is to blame
   return Error{code, errno_text(what)};
 }
 

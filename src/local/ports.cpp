@@ -122,7 +122,7 @@ Result<void> choose_etcd_ports(ClusterFile& cluster, const std::set<uint16_t>& a
     member.client_port = take();
     member.peer_port = take();
     if (member.peer_port == 0)
-      return fail(Errc::unavailable, fmt::format("no free port for etcd between 12379 and {}", end));
+      return fail(Errc::invalid, fmt::format("no free port for etcd between 12379 and {}", end));
   }
   return {};
 }

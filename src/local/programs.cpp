@@ -92,7 +92,7 @@ Result<std::string> run_for_output(const std::vector<std::string>& argv) {
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return out;
-  return fail(Errc::unavailable, fmt::format("{} failed: {}", argv.front(), out.empty() ? "no output" : trim(out)));
+  return fail(Errc::invalid, fmt::format("{} failed: {}", argv.front(), out.empty() ? "no output" : trim(out)));
 }
 
 Result<PostgresPrograms> find_postgres(const std::string& bin_dir) {

@@ -28,7 +28,7 @@ struct PostgresPrograms {
 Result<PostgresPrograms> find_postgres(const std::string& bin_dir);
 Result<std::string> find_etcd();  // its path
 
-// Output of a short-lived program (at most 64 KiB), or Errc::unavailable with what it said.
+// Output of a short-lived program (at most 64 KiB), or Errc::invalid with what it said.
 Result<std::string> run_for_output(const std::vector<std::string>& argv);
 
 }  // namespace pgdba::local

@@ -88,7 +88,7 @@ Result<void> spawn_detached(const Spec& spec, const Identity& identity) {
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return fail(Errc::unavailable, "fork failed");
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) return fail(Errc::invalid, "fork failed");
   return {};
 }
 

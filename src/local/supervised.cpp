@@ -85,7 +85,7 @@ Want Supervised::read_want(const std::string& name) const {
 
 Result<void> Supervised::write_own_run(const std::string& name) const {
   auto stat = read_stat(::getpid());
-  if (!stat) return fail(Errc::unavailable, "/proc is not readable");
+  if (!stat) return fail(Errc::invalid, "/proc is not readable");
   return write_key_values(
       file(name, "run"),
       {{"pid", std::to_string(stat->id.pid)}, {"start", std::to_string(stat->id.start_ticks)}, {"boot", boot_id()}},

@@ -200,6 +200,7 @@ struct Switchover {
   std::string to;
   Term term = 0;
   bool handover = false;  // postgres of `from` died or its agent stops: nothing to drain
+  bool refused = false;   // aborted before it began: nothing was drained or stopped
   int64_t hold_ms = 0;  // poolers hold for this long from the moment they see the key
   std::optional<Lsn> shutdown_lsn;  // end of the shutdown checkpoint record, in state stopped
   std::string reason;               // of an abort

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/secret.h"
+#include "base/time.h"
 #include "pg/layout.h"
 
 namespace pgdba::pg {
@@ -42,6 +43,7 @@ struct Settings {
   std::vector<std::string> initdb_options;  // as they go to argv
   std::vector<std::string> basebackup_options;
   std::vector<std::string> rewind_options;
+  Duration start_timeout = 60s;  // of a start or a promotion (pg_ctl_timeout)
   std::string post_bootstrap;  // a command; gets a connection string without password as its one argument
 
   [[nodiscard]] const Login& rewind_login() const { return rewind.user.empty() ? superuser : rewind; }

@@ -171,6 +171,7 @@ Result<model::Switchover> parse_switchover(std::string_view text) {
     s.to = f.text("to");
     s.term = f.integer("term");
     s.handover = f.boolean("handover");
+    s.refused = f.boolean("refused");
     s.hold_ms = f.integer("hold_ms");
     s.shutdown_lsn = f.lsn("shutdown_lsn");
     s.reason = f.text("reason");
@@ -183,6 +184,7 @@ std::string format_switchover(const model::Switchover& s) {
   w.begin_object().text("state", word(kSwitchoverStates, s.state)).text("from", s.from).text("to", s.to);
   w.integer("term", s.term);
   if (s.handover) w.boolean("handover", true);
+  if (s.refused) w.boolean("refused", true);
   w.integer("hold_ms", s.hold_ms);
   if (s.shutdown_lsn) w.text("shutdown_lsn", format_lsn(*s.shutdown_lsn));
   if (!s.reason.empty()) w.text("reason", s.reason);

@@ -141,6 +141,7 @@ std::string_view reason_phrase(int code) {
 RestBody render_answer(const RestAnswer& answer, bool client_speaks_json) {
   std::string text = answer.text.empty() && answer.html ? std::string(explanation(answer.code)) : answer.text;
   if (client_speaks_json) {
+    if (!answer.why.empty()) text += ": " + answer.why;
     JsonWriter w(JsonStyle::spaced);
     w.begin_object().text("message", text).end_object();
     return {"application/json", w.take()};

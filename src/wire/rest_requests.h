@@ -25,6 +25,7 @@ struct RestAnswer {
   int code = 200;
   std::string text;
   bool html = false;
+  std::string why = {};  // ours, behind `text`, in the JSON form only: tools compare the plain text
   bool operator==(const RestAnswer&) const = default;
 };
 template <class T>

@@ -14,6 +14,20 @@ using wire::RestAnswer;
 
 namespace {
 
+// Why the leader did not do it, which its core leaves in the switchover's record. What was refused before anything began is
+// no failure.
+RestAnswer with_reason(RestAnswer answer, const model::ClusterView& view, model::Revision ordered_at) {
+  if (answer.code < 400 || !view.switchover || view.switchover->mod <= ordered_at) return answer;
+  const model::Switchover& record = view.switchover->value;
+  if (record.state != model::Switchover::State::aborted) return answer;
+  if (record.refused) {
+    answer.code = 412;
+    answer.text = "switchover is not possible: no good candidates have been found";
+  }
+  answer.why = record.reason;
+  return answer;
+}
+
 constexpr Duration kAskBudget = 2s;  // Patroni's
 constexpr Duration kWriteBudget = 5s;
 
@@ -82,7 +96,7 @@ Task<RestAnswer> Api::switchover(const Call& call, bool is_switchover) {
     view = node_.cluster();
     // A view from before our own write would say that the request has been dropped.
     if (view->revision >= ordered_at) {
-      if (auto verdict = wire::judge_progress(*request, leader_before, *view)) co_return *verdict;
+      if (auto verdict = wire::judge_progress(*request, leader_before, *view)) co_return with_reason(*verdict, *view, ordered_at);
     }
     co_await node_.changed(std::min(started + patience, node_.now() + 500ms));
   }
