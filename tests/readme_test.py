@@ -14,7 +14,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "blackbox"))
 README = (ROOT / "README.md").read_text()
-pytestmark = [pytest.mark.quick, pytest.mark.landed]
+pytestmark = pytest.mark.quick
 
 
 def blocks(kind):

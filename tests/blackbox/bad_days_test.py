@@ -14,14 +14,12 @@ import time
 import pytest
 
 from harness import processes
-from harness.cluster import PROGRAM
 from harness.client import Session, Unreachable, ask
 from harness.journal import Journal
 from harness.probe import PrimaryProbe
-from harness.servers import Server, as_user
+from harness.servers import as_user
 from harness.waiting import wait_until
 
-pytestmark = pytest.mark.landed
 RECOVERY = 45  # seconds until writes flow again; generous: two cores may be shared with a build
 
 

@@ -13,8 +13,6 @@ from harness.journal import Endpoints
 from harness.servers import Server
 from harness.waiting import wait_until
 
-pytestmark = pytest.mark.landed
-
 
 class Ctl:
     """patronictl, configured as its users do: from a node's own patroni.yml."""
@@ -29,7 +27,8 @@ class Ctl:
             yaml.safe_dump(config, file)
 
     def __call__(self, *arguments, text="", code=0, seconds=90):
-        environment = {**os.environ, "HOME": self.cluster.home, "LC_ALL": "C.UTF-8", "EDITOR": "true", "COLUMNS": "300"}
+        trees = os.environ.get("PGDBA_TREES") or os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "pgdba/trees")
+        environment = {**os.environ, "HOME": self.cluster.home, "PGDBA_TREES": trees, "LC_ALL": "C.UTF-8", "EDITOR": "true", "COLUMNS": "300"}
         done = subprocess.run([*self.command(["patronictl", "-c", self.path, *arguments])], input=text, capture_output=True, text=True,
                               timeout=seconds, env=environment, cwd="/")
         assert code is None or done.returncode == code, f"patronictl {arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"

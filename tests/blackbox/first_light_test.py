@@ -1,13 +1,5 @@
-"""First light: a cluster comes up, loses its primary in three ways under traffic, and loses nothing.
-
-The black-box tests that have met the product so far; the other files of this folder are written to the contract and
-join `make test` one by one (marker `landed`).
-"""
-import pytest
-
+"""First light: a cluster comes up, loses its primary in three ways under traffic, and loses nothing."""
 from bad_days_test import observed
-
-pytestmark = pytest.mark.landed
 
 
 def test_node_killed_and_started_again(cluster):

@@ -14,7 +14,6 @@ from harness.promises import BrokenPromise
 from harness.servers import Etcd, Server, as_user, kill_everything_below
 from harness.waiting import wait_until
 
-pytestmark = pytest.mark.landed
 
 BIN = max((path for path in [f"/usr/lib/postgresql/{major}/bin" for major in range(13, 19)] if os.path.exists(f"{path}/postgres")),
           default="")

@@ -27,7 +27,8 @@ def pgdba(program, patroni):
     """A command line with a HOME of its own, connected to Patroni's cluster by its first member."""
     base = fresh_folder()
     command = Cluster(base, name="adopted")
-    command.run("cluster", "connect", "--name", "adopted", "--patroni-url", f"http://127.0.0.1:{patroni.rest_ports[0]}")
+    urls = ",".join(f"http://127.0.0.1:{port}" for port in patroni.rest_ports)  # a test before this one may have stopped one of them
+    command.run("cluster", "connect", "--name", "adopted", "--patroni-url", urls)
     yield command
     import shutil
     shutil.rmtree(base, ignore_errors=True)

@@ -11,8 +11,6 @@ import pytest
 from harness.journal import Journal
 from harness.waiting import wait_until
 
-pytestmark = pytest.mark.landed
-
 
 @pytest.mark.parametrize("path, leader, replica", [
     ("/", 200, 503), ("/primary", 200, 503), ("/leader", 200, 503), ("/read-write", 200, 503), ("/replica", 503, 200),
