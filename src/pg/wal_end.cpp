@@ -64,26 +64,31 @@ class Crc32c {
   std::array<std::array<uint32_t, 256>, 8> table_{};
 };
 
-// One timeline's segments, read one at a time. (Not mapped: a block that cannot be read would be a signal.)
+// One timeline's segments, read through a small window. (Not mapped: a block that cannot be read would be a signal.)
 class Segments {
  public:
-  Segments(const Layout& layout, uint64_t size) : layout_(layout), size_(size) {}
+  Segments(const Layout& layout, uint64_t size) : layout_(layout), size_(size), window_(kWindow) {}
+  ~Segments() { close(); }
+  Segments(const Segments&) = delete;
+  Segments& operator=(const Segments&) = delete;
 
   void use(uint32_t timeline) {
-    there_ = false;
+    close();
     timeline_ = timeline;
   }
   // A segment is there and cannot be read: where the WAL ends is not known then.
   const std::optional<Error>& error() const { return error_; }
   uint64_t size() const { return size_; }
 
-  // The page that holds `at`, if its header says that it is that page of that timeline or of an ancestor.
+  // The page that holds `at`, if its header says that it is that page of that timeline or of an ancestor. Valid until the
+  // next call.
   const unsigned char* page(uint64_t at) {
-    uint64_t number = at / size_;
-    if (!there_ || number != number_) there_ = load_segment(number);
-    if (!there_) return nullptr;
-    const unsigned char* page = memory_.data() + (at % size_) / kPage * kPage;
+    if ((file_ < 0 || at / size_ != number_) && !open(at / size_)) return nullptr;
     uint64_t address = at / kPage * kPage;
+    if (address < begins_ || address + kPage > begins_ + holds_) {
+      if (!read(address)) return nullptr;
+    }
+    const unsigned char* page = window_.data() + (address - begins_);
     // Recycled segments keep old pages: only the address tells them apart.
     if (load<uint64_t>(page + 8) != address) return nullptr;
     if ((load<uint16_t>(page) & 0xFF00) != 0xD100) return nullptr;  // XLOG_PAGE_MAGIC, D1xx for all versions we know
@@ -95,42 +100,52 @@ class Segments {
   }
 
  private:
-  bool load_segment(uint64_t number) {
+  static constexpr size_t kWindow = 128 * 1024;
+
+  bool cannot() {
+    error_ = Error{Errc::unavailable, fmt::format("cannot read {}: {}", path_, std::strerror(errno))};
+    return false;
+  }
+  bool open(uint64_t number) {
+    close();
     uint64_t per_id = (uint64_t{1} << 32) / size_;
-    std::string path =
-        layout_.in_data(fmt::format("pg_wal/{:08X}{:08X}{:08X}", timeline_, number / per_id, number % per_id));
-    auto cannot = [&] {
-      error_ = Error{Errc::unavailable, fmt::format("cannot read {}: {}", path, std::strerror(errno))};
-      return false;
-    };
-    int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (file < 0) return errno == ENOENT ? false : cannot();
-    Closing closing{file};
+    path_ = layout_.in_data(fmt::format("pg_wal/{:08X}{:08X}{:08X}", timeline_, number / per_id, number % per_id));
+    file_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+    if (file_ < 0) return errno == ENOENT ? false : cannot();
+    number_ = number;
     struct stat info {};
-    if (::fstat(file, &info) != 0) return cannot();
-    if (static_cast<uint64_t>(info.st_size) != size_) return false;
-    memory_.resize(size_);
-    for (uint64_t at = 0; at < size_;) {
-      ssize_t got = ::pread(file, memory_.data() + at, size_ - at, static_cast<off_t>(at));
+    if (::fstat(file_, &info) != 0) return cannot();
+    if (static_cast<uint64_t>(info.st_size) == size_) return true;
+    close();
+    return false;
+  }
+  bool read(uint64_t address) {
+    begins_ = address;
+    holds_ = 0;
+    while (holds_ < kPage) {
+      ssize_t got = ::pread(file_, window_.data() + holds_, kWindow - holds_, static_cast<off_t>(address % size_ + holds_));
       if (got < 0 && errno == EINTR) continue;
       if (got < 0) return cannot();
       if (got == 0) return false;
-      at += static_cast<uint64_t>(got);
+      holds_ += static_cast<uint64_t>(got);
     }
-    number_ = number;
     return true;
   }
-  struct Closing {
-    int file;
-    ~Closing() { ::close(file); }
-  };
+  void close() {
+    if (file_ >= 0) ::close(file_);
+    file_ = -1;
+    holds_ = 0;
+  }
 
   const Layout& layout_;
   uint64_t size_;
   uint32_t timeline_ = 0;
-  std::vector<unsigned char> memory_;
-  bool there_ = false;
+  std::string path_;
+  int file_ = -1;
   uint64_t number_ = 0;
+  std::vector<unsigned char> window_;
+  uint64_t begins_ = 0;  // address of the window's first byte
+  uint64_t holds_ = 0;
   std::optional<Error> error_;
 };
 
