@@ -21,7 +21,9 @@ def main(what, path):
     for case in suite.iter("testcase"):
         reasons = case.findall("failure") + case.findall("error")
         if reasons:
-            name = f"tests/{case.get('file')}::{case.get('name')}"  # the files are told from pytest.ini on
+            module = case.get("file").removesuffix(".py").replace("/", ".")
+            group = case.get("classname").removeprefix(module).strip(".").replace(".", "::")  # the class, of a test that is in one
+            name = "::".join(filter(None, [f"tests/{case.get('file')}", group, case.get("name")]))  # told from pytest.ini on
             broken[name] = "".join(reason.get("message", "") + (reason.text or "") for reason in reasons)
     if len(broken) > MOST or any("BrokenPromise" in text for text in broken.values()):
         return

@@ -90,7 +90,7 @@ Task<int> Agent::run() {
   }
   net::Job fresh = loop_.start(watch_.stay_fresh(), "etcd freshness");
   net::Job readings = loop_.start(local_.watch(), "postgres readings");
-  while (local_.reading().measured_at == BootTime{}) co_await wake_.wait_for(1s);
+  while (local_.reading().measured_at == BootTime{} && !exit_code_) co_await wake_.wait_for(1s);
   render_files();  // the settings may have changed while no agent ran
   net::Job configuring = loop_.start(dynamic_.run(), "dynamic configuration");
 
@@ -171,7 +171,7 @@ Task<Result<void>> Agent::serve() {
 }
 
 void Agent::stop_requested() {
-  if (watch_.view() == nullptr) {  // nothing has begun
+  if (watch_.view() == nullptr || local_.reading().measured_at == BootTime{}) {  // nothing has begun
     exit_code_ = 0;
     wake_.notify();
     return;

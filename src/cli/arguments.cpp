@@ -108,9 +108,14 @@ int explain(const CLI::App& app, const CLI::ParseError& error) {
 }
 
 int run_command(const Parsed& parsed, Context& context) {
+  context.terminal.begin();
   Done done = parsed.run(context);
-  if (done) return static_cast<int>(*done);
+  if (done) {
+    if (*done == Exit::done) context.terminal.outcome({});
+    return static_cast<int>(*done);
+  }
   context.terminal.failure(done.error());
+  context.terminal.outcome(done.error());
   return static_cast<int>(done.error().exit);
 }
 

@@ -60,7 +60,9 @@ std::string called_as() {
     for (int c = std::fgetc(file); c > 0; c = std::fgetc(file)) name += static_cast<char>(c);
     std::fclose(file);
   }
-  return name.find('/') != std::string::npos && same(name) ? name : "pgdba";
+  const bool plain = name.find_first_of(" '\"\\$`*?()&;<>|") == std::string::npos;
+  if (name.find('/') == std::string::npos || !same(name)) return "pgdba";
+  return plain ? name : "'" + name + "'";
 }
 
 }  // namespace
@@ -99,11 +101,28 @@ Terminal::Terminal(TerminalOptions options)
       began_(std::chrono::steady_clock::now()) {}
 
 void Terminal::data(std::string_view text) const {
+  if (options_.dry_run && structured()) {
+    wire::JsonValue plan;
+    return show(plan.set("schema_version", 1).set("dry_run", true).set("plan", std::string(trim(text))));
+  }
+  shown_ = true;
   write_all(STDOUT_FILENO, text);
 }
 
 void Terminal::show(const wire::JsonValue& value) const {
-  data(options_.format == Format::yaml ? wire::format_yaml_value(value) : wire::format_json_value(value) + "\n");
+  shown_ = true;
+  write_all(STDOUT_FILENO, options_.format == Format::yaml ? wire::format_yaml_value(value) : wire::format_json_value(value) + "\n");
+}
+
+void Terminal::outcome(const std::optional<Failure>& failure) const {
+  if (shown_ || !structured()) return;
+  wire::JsonValue out;
+  out.set("schema_version", 1).set("done", !failure);
+  if (failure) {
+    out.set("exit", static_cast<int64_t>(failure->exit)).set("error", failure->text);
+    out.set("next", failure->next.empty() ? wire::JsonValue() : wire::JsonValue(to_type(failure->next)));
+  }
+  show(out);
 }
 
 void Terminal::say(std::string_view line) const {

@@ -30,9 +30,13 @@ class Terminal {
 
   [[nodiscard]] const TerminalOptions& options() const { return options_; }
   [[nodiscard]] bool table() const { return options_.format == Format::table; }
+  [[nodiscard]] bool structured() const { return options_.format == Format::json || options_.format == Format::yaml; }
 
-  void data(std::string_view text) const;         // stdout, as it is
+  void data(std::string_view text) const;         // stdout, as it is; the plan of a dry run as JSON or YAML where those are asked for
   void show(const wire::JsonValue& value) const;  // stdout, as JSON or YAML; not for table and tsv
+  // The end of a command that has shown nothing, for a program that asked for JSON or YAML.
+  void begin() { shown_ = false; }
+  void outcome(const std::optional<Failure>& failure) const;
   void say(std::string_view line) const;          // stderr
   void warn(std::string_view line) const;         // stderr, "warning: …"
   void failure(const Failure& failure) const;     // stderr, "error: …" and "  next: …"
@@ -54,6 +58,7 @@ class Terminal {
   bool tty_out_ = false;
   bool colour_out_ = false;
   bool colour_err_ = false;
+  mutable bool shown_ = false;  // something went to stdout
   std::chrono::steady_clock::time_point began_;
 };
 

@@ -10,6 +10,8 @@ template <class... F>
 struct Overloaded : F... {
   using F::operator()...;
 };
+template <class... F>
+Overloaded(F...) -> Overloaded<F...>;  // clang 16 needs it
 
 std::string key_text(const model::Key& key) {
   static constexpr std::string_view names[] = {"initialize", "config", "leader", "sync",     "status",  "history", "failover", "members/", "term",

@@ -96,221 +96,6 @@ void Core::Impl::begin() {
   }
 }
 
-void Core::Impl::absorb() {
-  for (const Completion& done : v->completed) {
-    auto it = pending.find(done.id);
-    if (it == pending.end()) continue;
-    Pending was = std::move(it->second);
-    pending.erase(it);
-    bool ok = done.outcome == Completion::Outcome::done;
-    switch (was.lane) {
-      case Lane::lease:
-        lease.completed(done, b);
-        break;
-      case Lane::dcs:
-        absorb_txn(done, was);
-        break;
-      case Lane::local:
-        local_done_at = std::max({local_done_at, done.answered_at, was.at});
-        if (std::holds_alternative<ProbeSync>(was.body)) sync.probe_done(ok && done.succeeded);
-        if (std::holds_alternative<CreateUsers>(was.body) && ok) users_done = true;
-        if (std::holds_alternative<SyncSlots>(was.body) && !ok) slots_given.clear();
-        if (std::holds_alternative<Promote>(was.body) && done.outcome == Completion::Outcome::dropped) promote_given = false;
-        if (std::holds_alternative<StopPg>(was.body) && ok) {
-          may_write = false;
-          if (restart_request) restart_stopped = true;
-        }
-        if (std::holds_alternative<StartPg>(was.body) && done.outcome != Completion::Outcome::dropped) started(ok, done.text);
-        if (std::holds_alternative<MarkNovote>(was.body) && !ok) mark_retry_at = now + 1s;
-        if (std::holds_alternative<Clone>(was.body) || std::holds_alternative<Rewind>(was.body)) {
-          trust_term = ok ? job_term : -1;
-          if (!ok) clone_retry_at = now + 1s;
-        }
-        if (std::holds_alternative<Rewind>(was.body)) {
-          if (failed_rewinds.term != job_term || ok) failed_rewinds = {job_term, 0, {}};
-          if (!ok) failed_rewinds = {job_term, failed_rewinds.count + 1, now};
-        }
-        if (std::holds_alternative<Clone>(was.body) && reinit_request) {
-          emit(Answer{*reinit_request, ok, ok ? "reinitialized" : "reinitialize failed: " + done.text}, "clone ended");
-          reinit_request.reset();
-          reinit_go = false;
-        }
-        break;
-      case Lane::probe:
-        if (std::holds_alternative<Checkpoint>(was.body)) {
-          checkpoint_done = checkpoint_done || ok;
-          checkpoint_asked = checkpoint_done;
-          switchover_checkpointed = true;
-        }
-        break;
-      case Lane::memory:
-        break;
-    }
-  }
-}
-
-// The lock is ours from now on: nothing that was under way in an earlier tenure counts.
-void Core::Impl::begin_tenure(model::Revision leader_mod, model::Term term, Era era) {
-  lease.acquired(leader_mod, term, now, b, era);
-  acquire_late.reset();
-  // Only in pause does a primary go on without the lock, and get it again (restore_cluster).
-  const bool serving = running() && !pg().answers->in_recovery;
-  sync.restart(serving ? SyncDuty::Postmaster::same : SyncDuty::Postmaster::fresh);
-  bump_sync = bump_sync || serving;
-  led = promote_given = crashed = handover_tried = election_asked = planned_stop = promotion_failed = false;
-  offer_uncertain = false;  // it compares the revision of the leader key, which is another one now
-  checkpoint_done = checkpoint_asked = users_done = false;
-  streams.clear();
-  slots_given.clear();
-  slots_at = {};
-  active_empty = false;
-  tenure_since = now;
-  fz.reset();
-}
-
-void Core::Impl::absorb_txn(const Completion& done, const Pending& was) {
-  bool unknown = done.outcome == Completion::Outcome::unknown;
-  bool won = done.outcome == Completion::Outcome::done && done.succeeded;
-  if (done.outcome == Completion::Outcome::done) {
-    if (std::holds_alternative<ReadCluster>(was.body)) return;
-    if (won) seen_at_least = std::max(seen_at_least, done.revision);
-  }
-  if (std::holds_alternative<ReadCluster>(was.body)) return;  // failed: dcs_ready() still wants a fresh view
-  if (!won) read_after = std::max(read_after, was.at);
-  if (done.outcome == Completion::Outcome::failed) lease.ask_now();
-  switch (was.purpose) {
-    case TxnFor::acquire:
-      if (won) {
-        const Txn& txn = std::get<Txn>(was.body);
-        model::Term term = 0;
-        for (const Write& w : txn.puts) {
-          if (w.key.kind != KeyKind::term) continue;
-          term = std::get<model::TermRecord>(std::get<Value>(w.value)).term;
-        }
-        newest_term = std::max(newest_term, term);
-        begin_tenure(done.revision, term, done.era);
-      }
-      if (unknown) acquire_uncertain = true;
-      if (unknown) acquire_late = acquire_over;
-      break;
-    case TxnFor::move_lease:
-      if (won) lease.moved(done.revision, b);
-      if (unknown) acquire_uncertain = true;
-      if (!won && !unknown) lease.move_ended();
-      break;
-    case TxnFor::switchover:
-      if (unknown) offer_uncertain = true;
-      if (won) offer_uncertain = false;  // it took the revision that the other one compares
-      break;
-    case TxnFor::member:
-      member_lost = !won;
-      if (won) member_mod = done.revision;
-      break;
-    case TxnFor::promise:
-      if (fz && won) fz->promised_at = now;  // it may be consumed before a view shows it active
-      if (fz && unknown) fz->uncertain = true;
-      if (fz && done.outcome == Completion::Outcome::done && !done.succeeded) fz->promise_sent = false;
-      if (fz && done.outcome == Completion::Outcome::failed) fz->promise_sent = false;
-      break;
-    case TxnFor::withdraw:
-      if (won) withdrawn_mod = done.revision;
-      break;
-    case TxnFor::sync_write:
-      if (unknown) bump_sync = true;
-      if (won && bump_sync) bump_sync = false;
-      break;
-    case TxnFor::release:
-      if (won) lease.forget_lock();
-      break;
-    default:
-      break;
-  }
-}
-
-void Core::Impl::note_cluster() {
-  if (c().config && c().config->mod != last_config_mod) {
-    last_config = c().config->value;
-    last_config_mod = c().config->mod;
-  }
-  bool patroni = std::ranges::any_of(c().members, [](const auto& m) { return !m.second.value.runs_pgdba(); });
-  b = budgets_for(model::adjust(config().timings, patroni).ttl);
-  if (rules.w13_etcd_reset) {
-    bool reset = (cluster_id && *cluster_id != c().cluster_id) || c().revision < newest_revision || c().raft_term < raft_term;
-    // Emptied by hand (patronictl remove, etcdctl del --prefix): the same etcd, and as little left of the cluster.
-    bool emptied = !etcd_reset_at && remembered.initialize && remembered.term && !c().initialize && !c().term;
-    if (reset || emptied) {
-      etcd_reset_at = c().revision;
-      reset_since = now;
-      seen_at_least = 0;
-      acquire_late.reset();
-      member_mod = 0;
-      if (owner() || lease.lock_mod() > c().revision) lease.forget_lock();
-      lease.forget_answers();
-    }
-  }
-  bool newer_term = c().term && (!remembered.term || c().term->value.term >= remembered.term->value.term);
-  if (!etcd_reset_at && newer_term && newest_revision != c().revision) {
-    remembered.term = c().term;
-    remembered.sync = c().sync;
-    if (remembered.timelines.size() != c().timelines.size()) remembered.timelines = c().timelines;
-    remembered.initialize = c().initialize;
-    for (const auto& [name, member] : c().members) remembered_members.insert(name);
-  }
-  cluster_id = c().cluster_id;
-  raft_term = c().raft_term;
-  newest_revision = c().revision;
-  // Every term seen anywhere: a restored etcd may know an older one than its members (W13).
-  if (c().term) newest_term = std::max(newest_term, c().term->value.term);
-  for (const auto& [name, member] : c().members) newest_term = std::max(newest_term, member.value.term);
-  if (!c().timelines.empty()) newest_term = std::max(newest_term, c().timelines.rbegin()->second.value.term);
-  for (const auto& [name, promise] : c().promises) newest_term = std::max(newest_term, promise.value.term);
-  newest_term = std::max(newest_term, pg().on_disk.term);
-  // A data directory that knows later timelines than etcd does: each was begun in a term of its own that etcd has lost.
-  if (rules.w13_etcd_reset && !pg().timeline_nonces.empty()) {
-    const bool any = !c().timelines.empty();
-    const uint32_t known = any ? c().timelines.rbegin()->first : 0;
-    const uint32_t here = pg().timeline_nonces.rbegin()->first;
-    if (here > known) newest_term = std::max(newest_term, (any ? c().timelines.rbegin()->second.value.term : 0) + (here - known));
-  }
-  if (!pg().timeline_starts.empty() && c().as_of > pg().measured_at && !c().timelines.contains(pg().timeline_starts.rbegin()->first)) {
-    foreign_timeline = pg().timeline_starts.rbegin()->first;
-  }
-  if (v->freeze_record) newest_term = std::max(newest_term, v->freeze_record->term);
-  if (model::Term term = c().term ? c().term->value.term : 0; term_seen.first != term) term_seen = {term, now};
-  if (c().leader) leader_seen_at = now;
-  if (etcd_reset_at && c().leader) {
-    // Rewritten by the leader: with the lock, or after it had seen our member key say so (a leader may not have noticed
-    // the reset; it answers by rewriting `sync`, and its beat after that proves its lock in this etcd).
-    const model::Revision rewritten = c().sync ? c().sync->mod : sync_wanted() ? 0 : c().leader->mod;
-    const model::Revision beaten = c().beat ? c().beat->mod : 0;
-    auto own = c().members.find(self.name);
-    const bool told = own != c().members.end() && own->second.value.etcd_reset && own->second.mod > *etcd_reset_at;
-    const bool with_lock = c().leader->mod > *etcd_reset_at && rewritten > *etcd_reset_at;
-    const bool asked = told && (!c().sync || rewritten > own->second.mod) && beaten > std::max(rewritten, own->second.mod);
-    if (with_lock || asked) etcd_reset_at.reset();
-  } else if (etcd_reset_at && c().term && c().term->mod > *etcd_reset_at && c().term->value.term >= newest_term) {
-    // It was rewritten so, and the lock is gone again; or let go at once (kOnlyKeys).
-    if (c().sync && c().sync->mod > *etcd_reset_at) etcd_reset_at.reset();
-  }
-  // The watch may show our own move before its answer comes. The lease is ours alone, so what it holds is ours.
-  if (c().leader && lease.move_to() != 0 && c().leader->value == self.name && c().leader->lease == lease.move_to()) {
-    lease.moved(c().leader->mod, b);
-  }
-  // An acquisition without an answer: the view tells, at once or later. What is newer than the key that it compared, and
-  // under our lease, was written by it. (A restored etcd may show a lock of before under the same lease.)
-  if (acquire_uncertain && c().as_of >= read_after) {
-    acquire_uncertain = false;
-    lease.move_ended();
-  }
-  const bool landed = acquire_late && c().leader && c().leader->mod > *acquire_late && c().leader->value == self.name &&
-                      c().leader->lease == lease.id() && lease.id() != 0;
-  const bool may_lead = present() && (!pg().novote || (c().term && c().term->value.cause == kOnlyKeys));
-  if (landed && may_lead && !acquire_uncertain && lane_idle(Lane::dcs) && !lease.owns_lock()) {
-    begin_tenure(c().leader->mod, c().term ? c().term->value.term : 0, {c().cluster_id, c().raft_term});
-  }
-  if (c().switchover && switchover_seen.first != c().switchover->mod) switchover_seen = {c().switchover->mod, now};
-}
-
 bool Core::Impl::owner() const {
   return v->cluster && lease.owns_lock() && c().leader && c().leader->value == self.name && c().leader->mod == lease.lock_mod();
 }
@@ -342,7 +127,9 @@ bool Core::Impl::fence() {
   }
   if (!may_write || by_name) return false;
   if (rules.w11_stop_at_other_owner && v->cluster && c().revision >= seen_at_least && c().leader && c().leader->value != self.name) {
-    stop_now(fmt::format("{} owns the leader lock", c().leader->value));
+    // One that has written its shutdown record ends by itself.
+    const bool over = planned_stop && pg().process == PgProcess::stopping && pg().wal_end;
+    if (!over) stop_now(fmt::format("{} owns the leader lock", c().leader->value));
     lease.forget_lock();
     d.state = "demoting: another member owns the leader lock";
     return true;
@@ -456,6 +243,7 @@ void Core::Impl::decide() {
 }
 
 void Core::Impl::decide_paused() {
+  unable = {};
   // The pause went with the etcd that held it, and nobody can end what no key says. Its primary serves on; whoever led last
   // writes the keys again, and the configuration with them.
   if (etcd_reset_at && !c().config && (!c().leader || c().leader->value == self.name)) return restore_cluster();
@@ -516,178 +304,20 @@ void Core::Impl::started(bool ok, const std::string& text) {
   restart_stopped = false;
 }
 
+void Core::Impl::measure(const std::string& why) {
+  if (now < measure_retry_at) {
+    d.state = "our WAL cannot be read: " + measure_problem;
+    return wake(measure_retry_at);
+  }
+  emit(MeasureWal{}, why);
+}
+
 bool Core::Impl::may_start() {
-  if (now >= start_retry_at) return true;
-  wake(start_retry_at);
+  // With the next start nobody sees the PANIC any more: first the mark (H4).
+  const bool unmarked = rules.h4_not_behind_voters && pg().exit_after_panic && !pg().novote;
+  if (now >= start_retry_at && !unmarked) return true;
+  wake(unmarked ? mark_retry_at : start_retry_at);
   return false;
-}
-
-std::optional<model::Term> Core::Impl::term_of(uint32_t timeline) const {
-  if (!rules.r1_unique_timelines) return static_cast<model::Term>(timeline);
-  auto known = c().timelines.find(timeline);
-  auto mine = pg().timeline_nonces.find(timeline);
-  if (known == c().timelines.end() || mine == pg().timeline_nonces.end()) return std::nullopt;
-  if (known->second.value.nonce != mine->second) return std::nullopt;
-  return known->second.value.term;
-}
-
-model::Position Core::Impl::position_on(uint32_t timeline, Lsn lsn) const {
-  auto known = c().timelines.find(timeline);
-  return {known == c().timelines.end() ? newest_term : known->second.value.term, timeline, lsn};
-}
-
-// A standby that still streams from the last leader gets the next timeline through it, perhaps before its own agent has
-// read of the new term: data without a nonce. Every timeline is recorded in etcd before its first record is written, and
-// no number twice, so what was streamed under a recorded number is that timeline, unless etcd has forgotten one: then
-// this agent or another one has seen the reset, or data here that etcd certainly did not know.
-bool Core::Impl::note_streamed_timeline() {
-  if (pg().timeline_starts.empty() || !local_ready() || etcd_reset_at) return false;
-  const uint32_t newest = pg().timeline_starts.rbegin()->first;
-  auto record = c().timelines.find(newest);
-  if (record == c().timelines.end() || pg().timeline_nonces.contains(newest) || foreign_timeline == newest) return false;
-  if (record->second.value.node == self.name) return false;  // ours, and yet not noted here: not the one that we began
-  for (const auto& [name, member] : c().members) {
-    if (member.value.etcd_reset) return false;
-  }
-  for (const auto& [timeline, nonce] : pg().timeline_nonces) {
-    auto known = c().timelines.find(timeline);
-    if (known == c().timelines.end() || known->second.value.nonce != nonce) return false;
-  }
-  emit(RecordTimeline{newest, record->second.value.nonce}, "streamed before it was noted");
-  return true;
-}
-
-std::optional<model::Position> Core::Impl::own_position() const {
-  if (stopped()) {
-    if (!pg().wal_end) return std::nullopt;
-    auto term = term_of(pg().wal_end->timeline);
-    if (!term) return std::nullopt;
-    return model::Position{*term, pg().wal_end->timeline, pg().wal_end->lsn};
-  }
-  if (!running() || (rules.w4_position_after_freeze && pg().answers->in_recovery && !pg().answers->wal_exhausted)) return std::nullopt;
-  auto term = term_of(pg().answers->timeline);
-  if (!term) return std::nullopt;
-  return model::Position{*term, pg().answers->timeline, pg().answers->flush_lsn};
-}
-
-bool Core::Impl::i_am_voter() const {
-  // Who may not be synchronous is listed by name after it has led: it has what was acknowledged as any former leader has.
-  return sync_active() && c().sync->value.standbys.contains(self.name) && present() && !pg().novote;
-}
-
-void Core::Impl::probe(const std::string& name, Duration at_most_every) {
-  auto member = c().members.find(name);
-  if (member == c().members.end() || name == self.name) return;
-  for (const auto& [id, p] : pending) {
-    auto* probing = std::get_if<ProbePeer>(&p.body);
-    if (probing && probing->name == name) return;
-  }
-  auto known = v->peers.find(name);
-  if (known != v->peers.end() && now < known->second.asked_at + at_most_every) {
-    wake(known->second.asked_at + at_most_every);
-    return;
-  }
-  emit(ProbePeer{name, member->second.value.conn_url, member->second.value.api_url}, "position and ports");
-}
-
-void Core::Impl::probe_all(Duration at_most_every) {
-  for (const auto& [name, member] : c().members) probe(name, at_most_every);
-}
-
-PgConfig Core::Impl::standby_config(PgConfig::Upstream upstream) const {
-  PgConfig want;
-  want.upstream = upstream;
-  // In synchronous mode no node ever has an empty list, except a leader under "leader only".
-  if (sync_wanted()) want.sync_names = {model::SyncNames::Kind::any, 1, {std::string(model::kSyncPlaceholder)}};
-  // A former primary may have rows that a rewind will remove: nobody reads them (G4). Others serve on.
-  want.gate_closed = pg().on_disk.term != 0 || pg().on_disk.gate_closed;
-  if (!rules.g4_gate) want.gate_closed = false;
-  want.term = 0;
-  return want;
-}
-
-bool Core::Impl::loaded_is(const PgConfig& want) const {
-  if (stopped()) return pg().on_disk == want;
-  return pg().on_disk == want && pg().loaded && *pg().loaded == want;
-}
-
-bool Core::Impl::configured(const PgConfig& want, const std::string& why) {
-  if (loaded_is(want)) return true;
-  observe(20ms);
-  if (local_ready()) emit(ApplyConfig{want}, why);
-  return false;
-}
-
-void Core::Impl::keep_member_key() {
-  if (lease.id() == 0) return;
-  model::Member m;
-  m.conn_url = self.conn_url;
-  m.api_url = self.api_url;
-  m.version = self.version;
-  m.pgdba_version = self.pgdba_version;
-  m.tags = self.tags;
-  m.term = newest_term;
-  m.role = model::Role::replica;
-  switch (pg().process) {
-    case PgProcess::stopped: m.state = model::PgState::stopped; break;
-    case PgProcess::starting: m.state = model::PgState::starting; break;
-    case PgProcess::running: m.state = model::PgState::running; break;
-    case PgProcess::stopping: m.state = model::PgState::stopping; break;
-  }
-  if (crashed && stopped()) m.state = model::PgState::crashed;
-  // Its roles are not there yet: nobody can clone from it, no client can log in.
-  if (owner() && !users_done && c().term && c().term->value.cause == "bootstrap" && m.state == model::PgState::running) {
-    m.state = model::PgState::bootstrap_starting;
-  }
-  if (under_way<InitDb>()) m.state = model::PgState::initdb;
-  if (under_way<Clone>()) m.state = model::PgState::creating_replica;
-  if (pg().data == model::DataDir::empty) m.role = model::Role::uninitialized;
-  if (running()) {
-    m.timeline = pg().answers->timeline;
-    m.pending_restart = !pg().answers->pending_restart.empty();
-    m.pending_restart_reason = pg().answers->pending_restart;
-    if (!pg().answers->in_recovery) {
-      m.role = owner() ? model::Role::primary : model::Role::demoted;
-      m.xlog_location = pg().answers->flush_lsn;
-      if (owner() && pg().loaded && !pg().loaded->gate_closed) m.ready_term = newest_term;
-      m.checkpoint_after_promote_pending = owner() && !checkpoint_done;
-    } else {
-      if (promote_given && owner()) m.role = model::Role::promoted;
-      if (pg().answers->wal_exhausted) {
-        m.xlog_location = pg().answers->flush_lsn;
-        m.receive_lsn = pg().answers->flush_lsn;
-      }
-      m.replay_lsn = pg().answers->replay_lsn;
-      if (!pg().answers->streaming_from.empty()) m.replication_state = "streaming";
-    }
-  }
-  m.pause = config().pause;
-  m.etcd_reset = etcd_reset_at.has_value();
-  m.leaving_sync = shutdown || leave_sync || !present() || under_way<Clone>() || under_way<Rewind>();
-
-  bool lease_changed = last_member_lease != lease.id();
-  auto own = c().members.find(self.name);
-  // Gone, or overwritten by an older write of ours that landed late.
-  bool missing = c().revision >= seen_at_least && (own == c().members.end() || (member_mod != 0 && own->second.mod > member_mod));
-  auto shape = [](model::Member x) {  // without what changes all the time
-    x.xlog_location = x.replay_lsn = x.receive_lsn = std::nullopt;
-    return x;
-  };
-  bool shape_changed = !(shape(m) == shape(last_member));
-  bool due = now >= member_at + std::clamp<Duration>(b.ttl / 3, 1s, 10s) && !(m == last_member);
-  // While nobody leads, and after a reset of etcd, what is said here must be known to be new.
-  // Also when somebody else has seen etcd replaced, and waits for the word of all.
-  const bool asked = own != c().members.end() && std::ranges::any_of(c().members, [&](const auto& other) {
-                       return other.second.value.etcd_reset && other.second.mod > own->second.mod;
-                     });
-  bool word = now >= member_at + 1s && (etcd_reset_at || !c().leader || asked);
-  if (!lease_changed && !missing && !shape_changed && !due && !word && !member_lost) return;
-  if (!lane_idle(Lane::dcs)) return;
-  if ((missing || member_lost) && now < member_at + 200ms && !lease_changed && !shape_changed) return;
-  emit(Txn{{}, {Write{Key{KeyKind::member, self.name}, Value{m}, lease.id()}}, {}}, "member key", TxnFor::member);
-  last_member = m;
-  last_member_lease = lease.id();
-  member_at = now;
 }
 
 }  // namespace pgdba::ha

@@ -29,13 +29,25 @@ bool Core::Impl::untrue_end() const { return rules.h4_not_behind_voters && (pg()
 // Invariant: in quorum mode that needs no proof about our postgres, for the next leader is elected by voters that no longer
 // confirm anything to it; otherwise every process of it must be gone (G1).
 bool Core::Impl::give_way() {
-  if ((running() && !pg().answers->in_recovery) || under_way<StopPg>()) {
-    unable_since = {};
+  const bool stops = std::ranges::any_of(pending, [](const auto& p) {
+    const auto* stop = std::get_if<StopPg>(&p.second.body);
+    return stop != nullptr && stop->mode == StopPg::Mode::fast;  // it has a budget of its own
+  });
+  if ((running() && !pg().answers->in_recovery) || stops) {
+    unable = {};
     return false;
   }
-  if (unable_since == BootTime{} || unable_since < tenure_since) unable_since = now;
-  const bool recovers = pg().process == model::PgProcess::starting || under_way<StartPg>();
-  const BootTime until = unable_since + (recovers ? std::max(config().primary_start_timeout, 2 * b.ttl) : std::max<Duration>(2 * b.ttl, 10s));
+  if (unable.first == BootTime{} || unable.first < tenure_since) unable = {now, now, {}};
+  // Recovery, and reading how far our WAL goes, may take long; what follows has its time of its own. Attempts that fail at
+  // once do not.
+  const bool recovers = pg().process == model::PgProcess::starting || under_way<StartPg>() || under_way<MeasureWal>();
+  if (recovers && unable.recovering == BootTime{}) unable.recovering = now;
+  if (!recovers && unable.recovering != BootTime{}) {
+    if (now > unable.recovering + 1s) unable.since = now;
+    unable.recovering = {};
+  }
+  const BootTime at_last = unable.first + std::max(config().primary_start_timeout, 2 * b.ttl);
+  const BootTime until = recovers ? at_last : std::min(at_last, unable.since + std::max<Duration>(2 * b.ttl, 10s));
   if (now < until) {
     wake(until);
     return false;
@@ -81,7 +93,7 @@ void Core::Impl::handle_crash() {
   }
   if (!local_ready() || !dcs_ready()) return;
   if (!pg().wal_end) {
-    emit(MeasureWal{}, "how far our WAL goes");
+    measure("how far our WAL goes");
     for (const auto& [name, member] : c().members) {
       if (heir(name, member.value)) probe(name, 150ms);  // while that is read
     }

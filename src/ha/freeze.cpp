@@ -158,7 +158,7 @@ void Core::Impl::freezing() {
     if (!pg().all_dead) return;
     position = own_position();
     if (!position) {
-      if (!pg().wal_end && local_ready()) emit(MeasureWal{}, "position of a stopped voter");
+      if (!pg().wal_end && local_ready()) measure("position of a stopped voter");
       if (pg().wal_end) d.state = "frozen without a position: its timeline is not the one that etcd knows";
       return;
     }

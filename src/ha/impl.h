@@ -1,9 +1,12 @@
 // The core's inside. One step is decide(): what is forbidden first (fence), then the one situation that this member is
 // in, each in a file of its own:
 //
-//   core.cpp       step, completions, fence, member key
+//   core.cpp       step, fence, which situation it is
+//   absorb.cpp     completions and etcd's news
+//   member.cpp     what this member knows of its data, asks others and publishes; its configuration
 //   freeze.cpp     suspicion, freeze, promise, unfreeze (4.1-4.3, 4.5)
-//   takeover.cpp   the acquisition transactions and their answers (4.4, bootstrap, return, switchover's end, lease race)
+//   takeover.cpp   the acquisition transactions and their answers (4.4, return, switchover's end, lease race)
+//   rebuild.cpp    keys that etcd lacks: bootstrap, an etcd that was replaced (W13)
 //   primary.cpp    the owner of the lock: start or promote, lead, keep the sync set (6), the gate
 //   crash.cpp      the owner whose postgres died (5)
 //   switchover.cpp planned change and shutdown (7)
@@ -30,6 +33,11 @@ inline constexpr const char* kOnlyKeys = "keys";
 
 // Why a transaction was sent: what its answer means.
 enum class TxnFor { other, acquire, move_lease, release, promise, withdraw, sync_write, switchover, suspicion, initialize, member, status, upkeep };
+
+template <class T>
+Compare unchanged(model::KeyKind kind, const std::optional<model::Keyed<T>>& key) {
+  return Compare{model::Key{kind, {}}, Compare::What::mod, key ? key->mod : 0};
+}
 
 struct Core::Impl {
   Impl(Self self_, Rules rules_) : self(std::move(self_)), rules(rules_), lease(rules), sync(rules), last_config(self.bootstrap_config) {
@@ -214,6 +222,10 @@ struct Core::Impl {
   bool may_start();                                // not so soon after one that failed
   int failed_starts = 0;                           // in a row
   BootTime start_retry_at{};
+  // Asks how far our WAL goes; not in a tight loop when it cannot be read.
+  void measure(const std::string& why);
+  BootTime measure_retry_at{};
+  std::string measure_problem;
   BootTime mark_retry_at{};                        // of a MarkNovote that failed
   [[nodiscard]] bool may_become_primary();  // the deadline is known and lies ahead
   [[nodiscard]] bool owner() const;  // the view shows the lock under our lease at our revision
@@ -282,7 +294,11 @@ struct Core::Impl {
   void silent();
   [[nodiscard]] bool untrue_end() const;
   bool give_way();                   // true: it has the step
-  BootTime unable_since{};           // an owner that is no answering primary since then
+  struct {
+    BootTime first{};                // an owner that is no answering primary since then; 0: it is
+    BootTime since{};                // the last time that it had just tried in earnest
+    BootTime recovering{};           // it tries now
+  } unable;
   BootTime stand_back_until{};       // after the lock was let go for that
   void handle_crash();
   void restart_in_place(const std::string& why);

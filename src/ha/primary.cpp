@@ -91,7 +91,7 @@ void Core::Impl::become_primary() {
     // A promotion that was cut short may have begun the timeline already: a second one would begin another, which nobody
     // has recorded (R1).
     if (!pg().wal_end) {
-      emit(MeasureWal{}, "has our timeline begun?");
+      measure("has our timeline begun?");
       return;
     }
     if (pg().wal_end->timeline == term.timeline) return start_as_primary("its timeline has begun");

@@ -169,7 +169,7 @@ void Core::Impl::follow() {
     return wake(until);
   }
   if (stopped() && !pg().wal_end && !trusted()) {
-    emit(MeasureWal{}, "does our WAL fit the leader's?");
+    measure("does our WAL fit the leader's?");
     return;
   }
   std::string why;

@@ -184,7 +184,7 @@ void Core::Impl::pass_lock() {
   const bool ending = !stopped() && pg().wal_end;
   if (!dcs_ready() || (!ending && (!pg().all_dead || !local_ready()))) return;
   if (!pg().wal_end) {
-    emit(MeasureWal{}, "end of the shutdown record");
+    measure("end of the shutdown record");
     return;
   }
   bool have = c().switchover && c().switchover->value.from == self.name && c().switchover->value.term == newest_term;

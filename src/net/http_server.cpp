@@ -109,6 +109,14 @@ struct HttpServer::Impl {
     }
   }
 
+  struct Place {
+    explicit Place(size_t& n) : taken(n) { ++taken; }
+    ~Place() { --taken; }
+    Place(const Place&) = delete;
+    Place& operator=(const Place&) = delete;
+    size_t& taken;
+  };
+
   // Takes the connection off the list, however its task ends.
   struct Listed {
     std::shared_ptr<Impl> impl;
@@ -123,14 +131,14 @@ struct HttpServer::Impl {
     Listed listed{self, connection};
     BootTime header_deadline = boot_now() + self->options.header_deadline;
     if (std::shared_ptr<TlsContext> context = self->tls) {
+      // A place is taken by who has begun to talk, and for a second: what costs is arithmetic, not waiting.
+      if (!co_await connection->stream.readable(header_deadline)) co_return;
       while (self->handshakes >= self->options.max_handshakes) {
         co_await self->loop.sleep_for(5ms);
         if (self->closed || !connection->stream.is_open() || boot_now() >= header_deadline) co_return;
       }
-      ++self->handshakes;
-      auto shaken = co_await connection->stream.tls_server(context, header_deadline);
-      --self->handshakes;
-      if (!shaken) co_return;
+      Place place(self->handshakes);
+      if (!co_await connection->stream.tls_server(context, std::min(header_deadline, boot_now() + 1s))) co_return;
       connection->peer.tls = true;
       connection->peer.certificate_verified = connection->stream.peer_certificate_verified();
     }

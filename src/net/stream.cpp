@@ -73,6 +73,10 @@ struct Stream::Impl {
       out = {ec, size};
     }
   }
+  static Task<void> wait_readable(std::shared_ptr<Impl> self, Outcome& out) {
+    auto [ec] = co_await self->socket.async_wait(Tcp::socket::wait_read, as_result);
+    out.ec = ec;
+  }
   static Task<void> write(std::shared_ptr<Impl> self, asio::const_buffer buffer, Outcome& out) {
     if (self->tls) {
       auto [ec, size] = co_await asio::async_write(*self->tls, buffer, as_result);
@@ -171,6 +175,13 @@ Task<Result<void>> Stream::tls_server(std::shared_ptr<TlsContext> context, BootT
   impl->context = std::move(context);
   impl->tls.emplace(impl->socket, impl->context->impl().context);
   return Impl::shake_hands(std::move(impl), ssl::stream_base::server, deadline);
+}
+
+Task<bool> Stream::readable(BootTime deadline) {
+  std::shared_ptr<Impl> impl = impl_;
+  Outcome out;
+  co_await impl->loop.run_until(Impl::wait_readable(impl, out), deadline);
+  co_return !out.ec;
 }
 
 Task<Result<size_t>> Stream::read_some(char* data, size_t size, BootTime deadline) {

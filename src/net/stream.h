@@ -29,6 +29,7 @@ class Stream {
   Task<Result<void>> tls_client(std::shared_ptr<TlsContext> context, std::string host, BootTime deadline);
   Task<Result<void>> tls_server(std::shared_ptr<TlsContext> context, BootTime deadline);
 
+  Task<bool> readable(BootTime deadline);  // bytes or the end have come; false: neither did, or it is broken
   // At least one byte; 0 at the end. timeout: nothing came. unavailable: broken (closed now).
   Task<Result<size_t>> read_some(char* data, size_t size, BootTime deadline);
   Task<Result<void>> write_all(std::string_view data, BootTime deadline);

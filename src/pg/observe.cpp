@@ -14,6 +14,7 @@
 #include "pg/control.h"
 #include "pg/durable.h"
 #include "pg/history.h"
+#include "pg/log_tail.h"
 #include "pg/marks.h"
 #include "pg/probe_file.h"
 #include "pg/processes.h"
@@ -36,10 +37,12 @@ bool is_empty_folder(const std::string& path) {
   DIR* folder = ::opendir(path.c_str());
   if (folder == nullptr) return errno == ENOENT;
   bool empty = true;
+  errno = 0;
   while (const dirent* entry = ::readdir(folder)) {
     std::string_view name(entry->d_name);
     if (name != "." && name != ".." && name != "lost+found") empty = false;
   }
+  if (errno != 0) empty = false;
   ::closedir(folder);
   return empty;
 }
@@ -60,6 +63,9 @@ struct FileFacts {
 // An error: some file is there and cannot be read. Nothing is concluded from that, least of all that it is gone.
 Result<FileFacts> read_files(const Layout& layout) {
   FileFacts out;
+  for (const std::string& path : {layout.novote_mark(), layout.standby_signal(), layout.in_data("pg_wal")}) {
+    if (::access(path.c_str(), F_OK) != 0 && errno != ENOENT) return fail(Errc::unavailable, fmt::format("{}: {}", path, std::strerror(errno)));
+  }
   out.histories = read_histories(layout);
   auto nonces = read_timeline_nonces(layout);
   if (!nonces) return tl::unexpected(nonces.error());
@@ -271,12 +277,15 @@ Task<void> Observer::Impl::read_log(LocalPg& out, BootTime deadline) {
   if (clean) co_return;
   if (panicked_in != out.incarnation || !panicked) {
     auto found = std::make_shared<bool>(false);
-    std::function<Result<void>()> read = [this, found]() -> Result<void> {
-      *found = server.panicked();
+    std::function<Result<void>()> read = [found, layout = server.settings().layout, log = server.settings().log_file]() -> Result<void> {
+      *found = log_says_panic(layout, log);
       return {};
     };
     auto done = co_await net::with_deadline(loop, loop.offload(read), deadline);
-    if (!done) co_return;
+    if (!done) {
+      out.all_dead = false;  // nothing is started, handed over or measured before this is known
+      co_return;
+    }
     panicked = *found;
     panicked_in = out.incarnation;
   }

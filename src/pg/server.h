@@ -107,7 +107,6 @@ class Server {
   // included.
   const std::string& confirmed_generation() const { return confirmed_generation_; }
   std::optional<model::Position> wal_end() const { return wal_end_; }
-  bool panicked() const;  // since its last start the server's log says PANIC about writing or syncing a file (H4)
   // What a guardian would do, had the last one not died: kills what is left of a postmaster that is gone, and puts
   // standby.signal back. True when nothing was left. Does nothing while a postmaster or guardian lives.
   Task<bool> bury_orphans();

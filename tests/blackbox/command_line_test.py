@@ -12,6 +12,7 @@ import pytest
 from harness import ports
 from harness.waiting import wait_until
 
+
 def test_version(program):
     done = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10)
     assert done.returncode == 0 and re.search(r"\d+\.\d+\.\d+", done.stdout) and done.stderr == ""
@@ -131,6 +132,19 @@ def test_json_of_every_reading_command_has_a_schema_version_and_nothing_else_on_
         assert cluster.run(*words, *names, "-o", "json").json()["schema_version"] == 1, words
     first = cluster.run("logs", "-n", "1", "--name", cluster.name, "-o", "json").out.splitlines()[0]
     assert json.loads(first)["schema_version"] == 1
+
+
+def test_json_of_every_changing_command_is_one_object(cluster):
+    """Whoever asked for JSON gets it: of what was done, of what would be done, and of a refusal."""
+    names = ["--name", cluster.name]
+    done = cluster.run("cluster", "reload", *names, "--yes", "-o", "json").json()
+    assert done["schema_version"] == 1 and done["done"] is True
+    plan = cluster.run("down", *names, "--dry-run", "-o", "json").json()
+    assert plan["dry_run"] is True and cluster.name in plan["plan"], plan
+    refused = cluster.run("down", "--purge", *names, "-o", "json", code=None)
+    told = json.loads(refused.out)
+    assert told["done"] is False and told["exit"] == refused.code and "--yes" in told["next"], told
+    cluster.wait_healthy(10)
 
 
 def test_reader_that_goes_away_is_no_error(cluster):

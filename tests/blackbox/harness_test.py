@@ -2,6 +2,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -117,6 +118,21 @@ def test_refused_port_is_unreachable():
     [port] = ports.free_ports(1)
     with pytest.raises(Unreachable):
         Session(Endpoints((port,)).conninfo(), 1)
+
+
+def test_what_may_run_a_second_time(folder):
+    """A test in a class is found again by its name, and after a broken promise nothing runs again."""
+    def again(failure):
+        report = os.path.join(folder, "report.xml")
+        with open(report, "w") as file:
+            file.write(f'''<testsuites><testsuite name="pytest" errors="0" failures="2" skipped="0" tests="3">
+<testcase classname="blackbox.compat_test.TestPatronictl4" name="test_list" file="blackbox/compat_test.py"><failure message="{failure}">x</failure></testcase>
+<testcase classname="readme_test" name="test_b[1/2 c]" file="readme_test.py"><failure message="late">x</failure></testcase>
+<testcase classname="readme_test" name="test_c" file="readme_test.py"/></testsuite></testsuites>''')
+        script = os.path.join(os.path.dirname(__file__), "..", "report.py")
+        return subprocess.run([sys.executable, script, "again", report], capture_output=True, text=True, check=True).stdout.split("\n")
+    assert again("late") == ["tests/blackbox/compat_test.py::TestPatronictl4::test_list", "tests/readme_test.py::test_b[1/2 c]", ""]
+    assert again("harness.promises.BrokenPromise: acknowledged writes are gone") == [""]
 
 
 def test_second_primary_is_seen_and_a_late_answer_is_not():

@@ -299,6 +299,53 @@ TEST(Core, an_owner_whose_disk_is_gone_lets_the_lock_go) {
   }
 }
 
+// Crash recovery takes as long as it takes (primary_start_timeout, 300 s): nobody is better off with a member that starts anew.
+TEST(Core, a_long_recovery_keeps_the_lock) {
+  Leading it;
+  for (int i = 0; i < 10; ++i) it.step();
+  crash(it);
+  it.view.pg.wal_end = model::Position{1, 1, Lsn{1000}};
+  for (int i = 0; i < 20; ++i) it.step();
+  it.view.pg.process = model::PgProcess::starting;
+  it.view.pg.all_dead = false;
+  for (int i = 0; i < 10000; ++i) it.step();  // 200 s
+  EXPECT_FALSE(released(it.given));
+  it.view.pg.process = model::PgProcess::running;  // and the first question is not answered yet
+  for (int i = 0; i < 100; ++i) it.step();
+  EXPECT_FALSE(released(it.given)) << "it has only just come up";
+  for (int i = 0; i < 700; ++i) it.step();
+  EXPECT_TRUE(released(it.given)) << "it came up, and answers nothing";
+}
+
+// With the next start nobody sees the PANIC any more.
+TEST(Core, nothing_starts_before_a_panic_is_marked) {
+  Following it;
+  for (int i = 0; i < 3; ++i) it.step();
+  crash(it);
+  it.view.pg.exit_after_panic = true;
+  it.view.pg.wal_end = model::Position{0, 1, Lsn{1000}};
+  it.failing = {"mark_novote"};
+  UpstreamHistory history;
+  history.from = "a";
+  history.timeline = 1;
+  history.flush_lsn = Lsn{1000};
+  history.in_recovery = false;
+  auto run = [&](int steps) {
+    for (int i = 0; i < steps; ++i) {
+      history.asked_at = it.view.now;
+      it.view.upstream = history;
+      it.step();
+    }
+  };
+  run(300);
+  EXPECT_FALSE(has(it.given, "start_pg"));
+  it.failing.clear();
+  run(100);
+  it.view.pg.novote = true;
+  run(100);
+  EXPECT_TRUE(has(it.given, "start_pg"));
+}
+
 // The shutdown checkpoint is when fsync errors surface: the position at which such a stop ended proves nothing (H4).
 TEST(Core, a_planned_stop_that_ends_with_a_panic_offers_no_position) {
   Leading it;
