@@ -62,7 +62,7 @@ def measure(system, fault):
     system.wait_ready()
     leader = system.leader()
     port, postmaster = system.port(leader), system.postmaster(leader)
-    with Journal(system.endpoints) as journal:
+    with Journal(system.endpoints, most_slack=1.0) as journal:
         wait_until("steady traffic", 60, lambda: journal.count("ok") >= 200)
         steady = journal.longest_gap(since=journal.acknowledged()[50].answered)
         began = time.monotonic()

@@ -30,7 +30,7 @@ void Shell::start() {
 }
 
 void Shell::run(Duration delay, std::function<void()> fn) {
-  world_.events.after(delay, [this, &agent = node_.agent, life = life_, fn = std::move(fn)]() mutable { agent.run(life, std::move(fn)); });
+  world_.events.after(delay, [&agent = node_.agent, life = life_, fn = std::move(fn)]() mutable { agent.run(life, std::move(fn)); });
 }
 
 // ---- stepping -----------------------------------------------------------------------------------------------------

@@ -121,7 +121,6 @@ class World {
   bool healing_ = false;
   bool data_at_risk_ = false;
   model::Revision etcd_replaced_at_ = 0;
-  uint64_t system_id_ = 0;
 };
 
 // In faults.cpp.

@@ -2,6 +2,8 @@
 
 #include <dirent.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -62,11 +64,30 @@ std::map<uint32_t, Lsn> parse_history(std::string_view text) {
   return out;
 }
 
-std::vector<History> read_histories(const Layout& layout) {
+Result<std::vector<History>> KnownHistories::read(const Layout& layout) {
+  struct stat folder {};
+  const bool there = ::stat(layout.in_data("pg_wal").c_str(), &folder) == 0;
+  const int64_t changed = there ? folder.st_mtim.tv_sec * 1'000'000'000 + folder.st_mtim.tv_nsec : -1;
+  if (there && changed == changed_ns_ && folder.st_ino == inode_) return known_;
+  auto fresh = read_histories(layout);
+  if (!fresh) return fresh;
+  // A file that comes within the clock's tick of the last change leaves the folder's time as it is.
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  const bool settled = there && now.tv_sec * 1'000'000'000 + now.tv_nsec > changed + 1'000'000'000;
+  changed_ns_ = settled ? changed : -1;
+  inode_ = folder.st_ino;
+  known_ = *fresh;
+  return fresh;
+}
+
+Result<std::vector<History>> read_histories(const Layout& layout) {
   std::vector<History> out;
   for (uint32_t timeline : timelines_with_file(layout)) {
     auto text = read_file(path_of(layout, timeline), 1 << 20);
-    if (!text || *text == kStub) continue;
+    if (!text && text.error().code == Errc::not_found) continue;  // removed meanwhile
+    if (!text) return tl::unexpected(text.error());
+    if (*text == kStub) continue;
     out.push_back({timeline, parse_history(*text)});
   }
   return out;

@@ -24,8 +24,19 @@ struct History {
   uint32_t timeline = 0;
   std::map<uint32_t, Lsn> ends;  // its ancestors
 };
-// Every history file of the data directory, by rising timeline, stubs left out.
-std::vector<History> read_histories(const Layout& layout);
+// Every history file of the data directory, by rising timeline, stubs left out. An error: one of them cannot be read.
+Result<std::vector<History>> read_histories(const Layout& layout);
+
+// The same, read again only when pg_wal has changed. For one reader at a time.
+class KnownHistories {
+ public:
+  Result<std::vector<History>> read(const Layout& layout);
+
+ private:
+  std::vector<History> known_;
+  int64_t changed_ns_ = -1;  // of the folder when they were read; -1: not known, or too fresh to be believed
+  uint64_t inode_ = 0;
+};
 
 // timeline -> where it begins: 1 -> 0, and for each file the end of its parent.
 std::map<uint32_t, Lsn> timeline_starts(const std::vector<History>& histories);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <mutex>
 
 #include "net/log.h"
 #include "pg/answers.h"
@@ -61,12 +62,14 @@ struct FileFacts {
 };
 
 // An error: some file is there and cannot be read. Nothing is concluded from that, least of all that it is gone.
-Result<FileFacts> read_files(const Layout& layout) {
+Result<FileFacts> read_files(const Layout& layout, KnownHistories& known) {
   FileFacts out;
   for (const std::string& path : {layout.novote_mark(), layout.standby_signal(), layout.in_data("pg_wal")}) {
     if (::access(path.c_str(), F_OK) != 0 && errno != ENOENT) return fail(Errc::unavailable, fmt::format("{}: {}", path, std::strerror(errno)));
   }
-  out.histories = read_histories(layout);
+  auto histories = known.read(layout);
+  if (!histories) return tl::unexpected(histories.error());
+  out.histories = std::move(*histories);
   auto nonces = read_timeline_nonces(layout);
   if (!nonces) return tl::unexpected(nonces.error());
   out.nonces = std::move(*nonces);
@@ -139,6 +142,11 @@ struct Observer::Impl {
   Lsn replay_before;
 
   std::optional<FileFacts> last_files;  // when they cannot be read in time, they are what they were
+  struct Known {
+    std::mutex reading;
+    KnownHistories histories;
+  };
+  std::shared_ptr<Known> histories = std::make_shared<Known>();
   std::string unreadable;               // why, as it was logged last
   int64_t control_ns = 0;
   int64_t control_inode = 0;
@@ -178,8 +186,11 @@ void Observer::Impl::forget_postmaster() {
 
 Task<void> Observer::Impl::read_data_dir(LocalPg& out, BootTime deadline) {
   auto fresh_files = std::make_shared<std::optional<FileFacts>>();
-  std::function<Result<void>()> read = [fresh_files, layout = server.settings().layout]() -> Result<void> {
-    auto facts = read_files(layout);
+  std::function<Result<void>()> read = [fresh_files, layout = server.settings().layout, known = histories]() -> Result<void> {
+    // A reading that was given up may still be under way on a disk that hangs.
+    std::unique_lock lock(known->reading, std::try_to_lock);
+    if (!lock.owns_lock()) return fail(Errc::timeout, "the last reading has not ended");
+    auto facts = read_files(layout, known->histories);
     if (!facts) return tl::unexpected(facts.error());
     fresh_files->emplace(std::move(*facts));
     return {};

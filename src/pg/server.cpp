@@ -405,8 +405,10 @@ Task<Result<WalEnd>> Server::last_record(ControlData control, BootTime deadline)
     std::shared_ptr<std::atomic<bool>> flag;
     ~StopAtEnd() { *flag = true; }
   } stop_at_end{stop};
-  std::function<Result<WalEnd>()> find = [layout = settings_.layout, data = control, stop] {
-    return find_wal_end(layout, data, read_histories(layout), *stop);
+  std::function<Result<WalEnd>()> find = [layout = settings_.layout, data = control, stop]() -> Result<WalEnd> {
+    auto histories = read_histories(layout);
+    if (!histories) return tl::unexpected(histories.error());
+    return find_wal_end(layout, data, *histories, *stop);
   };
   auto found = co_await net::with_deadline(loop_, loop_.offload(find), deadline);
   if (!found) co_return tl::unexpected(std::move(found.error()).context("while measuring WAL"));

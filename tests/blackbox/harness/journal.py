@@ -42,7 +42,8 @@ class Slack:
     a machine whose processors are all busy nobody would get through any more. A server that refuses costs nothing, and counts for
     nothing; after a few silences in a row each further one makes the next attempt longer."""
 
-    def __init__(self):
+    def __init__(self, most=10.0):
+        self.most = most
         self.factor = 1.0
         self.silences = 0
 
@@ -50,7 +51,7 @@ class Slack:
         if by_silence:
             self.silences += 1
             if self.silences > 4:
-                self.factor = min(self.factor * 1.5, 10.0)
+                self.factor = min(self.factor * 1.5, self.most)
 
     def answered(self):
         self.silences = 0
@@ -69,13 +70,15 @@ class Write:
 
 
 class Journal:
-    def __init__(self, endpoints, writers=3, pause=0.004, patience=0.5, write_patience=None):
-        """`pause` between two writes of a thread; `patience` for connecting; `write_patience` for one write (default: the same)."""
+    def __init__(self, endpoints, writers=3, pause=0.004, patience=0.5, write_patience=None, most_slack=10.0):
+        """`pause` between two writes of a thread; `patience` for connecting; `write_patience` for one write (default: the same).
+        `most_slack` 1: patience is what it is, for a measurement (a frozen node is silent, and no sign of a busy machine)."""
         self.endpoints = endpoints
         self.writers = writers
         self.pause = pause
         self.patience = patience
         self.write_patience = write_patience or patience
+        self.most_slack = most_slack
         self.writes = []
         self.refusals = 0  # attempts that found no primary; nothing was sent
         self._ids = itertools.count(1)
@@ -117,7 +120,7 @@ class Journal:
     def _write(self, number):
         ports = list(self.endpoints.ports)
         session = None
-        slack = Slack()
+        slack = Slack(self.most_slack)
         while not self._stop.is_set():
             if session is None:
                 began = time.monotonic()

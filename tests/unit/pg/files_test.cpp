@@ -1,4 +1,5 @@
 // What pg/ writes into files and reads from them, without a server.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -315,11 +316,19 @@ TEST_F(Files, HistoryStubsAreNoHistory) {
   ASSERT_TRUE(write_durably(layout_.in_data("pg_wal/00000003.history"),
                             "1\t0/3000060\tno recovery target specified\n\n2\t0/5000000\tx\n"));
   ASSERT_TRUE(skip_timelines(layout_, {3, 4, 5}));
-  auto histories = read_histories(layout_);
+  auto histories = read_histories(layout_).value();
   ASSERT_EQ(histories.size(), 1U);
   EXPECT_EQ(timeline_starts(histories),
             (std::map<uint32_t, Lsn>{{1, Lsn{0}}, {2, Lsn{0x3000060}}, {3, Lsn{0x5000000}}}));
   EXPECT_TRUE(exists(layout_.in_data("pg_wal/00000005.history")));
+  // What is known is read again only when the folder has changed, and never misses a file.
+  KnownHistories known;
+  for (uint32_t timeline = 6; timeline < 60; ++timeline) {
+    ASSERT_TRUE(write_durably(layout_.in_data(fmt::format("pg_wal/{:08X}.history", timeline)), "1\t0/3000060\tx\n"));
+    auto now = known.read(layout_);
+    ASSERT_TRUE(now);
+    EXPECT_EQ(now->back().timeline, timeline);
+  }
   ASSERT_TRUE(remove_history_stubs(layout_));
   EXPECT_FALSE(exists(layout_.in_data("pg_wal/00000005.history")));
   EXPECT_TRUE(exists(layout_.in_data("pg_wal/00000003.history")));

@@ -46,7 +46,7 @@ class Wal : public testing::Test {
   }
   WalEnd end() {
     Layout layout{.data_dir = data_, .state_dir = {}, .run_dir = {}};
-    auto found = find_wal_end(layout, control(), read_histories(layout), stop_);
+    auto found = find_wal_end(layout, control(), read_histories(layout).value(), stop_);
     EXPECT_TRUE(found) << found.error().text;
     return found.value_or(WalEnd{});
   }
@@ -136,7 +136,7 @@ TEST_F(Wal, FollowsTimelines) {
   // The same, as if the checkpoint after the promotion had not been made: it begins on timeline 1 and goes over.
   ControlData old = control();
   old.file.timeline = 1;
-  auto histories = read_histories(layout);
+  auto histories = read_histories(layout).value();
   ASSERT_EQ(histories.size(), 1U) << history;
   old.redo = Lsn{histories[0].ends.at(1).bytes - 120};
   auto across = find_wal_end(layout, old, histories, stop_);
