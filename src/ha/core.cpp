@@ -54,7 +54,7 @@ Decision Core::Impl::step(const View& view) {
   now = view.now;
   d = Decision{};
   d.wake_at = now + std::min<Duration>(b.ttl / 3, 10s);
-  d.observe_every = std::clamp<Duration>(b.ttl / 8, 250ms, 1s);
+  d.observe_every = std::clamp<Duration>(b.ttl / 6, 250ms, 1s);
   if (exiting) return std::move(d);
   if (first) begin();
   if (!stopped()) {
