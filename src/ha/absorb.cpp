@@ -229,6 +229,7 @@ void Core::Impl::note_cluster() {
   if (landed && may_lead && !acquire_uncertain && lane_idle(Lane::dcs) && !lease.owns_lock()) {
     begin_tenure(c().leader->mod, c().term ? c().term->value.term : 0, {c().cluster_id, c().raft_term});
   }
+  if (c().failover && failover_seen.first != c().failover->mod) failover_seen = {c().failover->mod, now};
   if (c().switchover && switchover_seen.first != c().switchover->mod) switchover_seen = {c().switchover->mod, now};
 }
 

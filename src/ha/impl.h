@@ -173,6 +173,7 @@ struct Core::Impl {
     std::string evidence;
   } doubt;
   std::pair<model::Revision, BootTime> switchover_seen;  // revision of the key and when this member first saw it
+  std::pair<model::Revision, BootTime> failover_seen{};  // the request's revision, and when it was first seen
   BootTime history_asked{};
   BootTime peers_asked{};
   model::LeaseId bootstrap_lease = 0;  // under which we asked for `initialize`; ours may be another one since
