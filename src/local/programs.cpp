@@ -72,6 +72,8 @@ Result<std::string> run_for_output(const std::vector<std::string>& argv) {
   if (pid == 0) {
     ::dup2(write_end.get(), STDOUT_FILENO);
     ::dup2(write_end.get(), STDERR_FILENO);
+    // As root this is another user by now, who may not enter the caller's folder: PostgreSQL's programs complain about that.
+    if (argv.front().starts_with('/') || argv.front().find('/') == std::string::npos) (void)!::chdir("/");
     std::vector<std::string> copy = argv;
     std::vector<char*> arguments;
     for (std::string& argument : copy) arguments.push_back(argument.data());

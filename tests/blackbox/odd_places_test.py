@@ -37,6 +37,16 @@ def test_clone_below_a_folder_that_only_its_owner_may_enter(make_cluster, user):
     cluster.purge()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs the cluster as somebody else")
+def test_up_from_a_folder_that_the_clusters_user_may_not_enter(program, folder):
+    """What `make up` does in a clone below root's own folder."""
+    closed = os.path.join(folder, "closed")
+    os.mkdir(closed, 0o700)
+    done = subprocess.run([program, "up", "--dry-run", "--name", "closed", "--port-offset", "9000"], cwd=closed, capture_output=True, text=True,
+                          timeout=30, env={**os.environ, "HOME": folder})
+    assert done.returncode == 0 and "would" in done.stdout, done
+
+
 def test_folder_too_deep_for_a_unix_socket(make_cluster):
     cluster = make_cluster(nodes=1)
     before = set(glob.glob("/tmp/pgdba-*"))
