@@ -59,7 +59,7 @@ pg::Settings pg_settings(const conf::AgentSettings& from) {
   to.basebackup_options = from.postgresql.basebackup;
   to.rewind_options = from.postgresql.rewind_options;
   to.post_bootstrap = from.bootstrap.post_bootstrap;
-  to.start_timeout = from.postgresql.pg_ctl_timeout;
+  to.start_timeout = std::max<Duration>(from.postgresql.pg_ctl_timeout, 1s);  // 0 would let nothing start
   return to;
 }
 

@@ -1,12 +1,8 @@
 #include "pg/observe.h"
 
-#include <dirent.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <mutex>
 
 #include "net/log.h"
@@ -14,9 +10,9 @@
 #include "pg/conninfo.h"
 #include "pg/control.h"
 #include "pg/durable.h"
+#include "pg/file_facts.h"
 #include "pg/history.h"
 #include "pg/log_tail.h"
-#include "pg/marks.h"
 #include "pg/probe_file.h"
 #include "pg/processes.h"
 
@@ -33,70 +29,6 @@ using model::PgProcess;
 constexpr Duration kConnecting = 1s;
 constexpr Duration kLongestConnecting = 8s;
 constexpr Duration kRareThings = 2s;  // settings that wait for a restart; pg_control of a running server
-
-bool is_empty_folder(const std::string& path) {
-  DIR* folder = ::opendir(path.c_str());
-  if (folder == nullptr) return errno == ENOENT;
-  bool empty = true;
-  errno = 0;
-  while (const dirent* entry = ::readdir(folder)) {
-    std::string_view name(entry->d_name);
-    if (name != "." && name != ".." && name != "lost+found") empty = false;
-  }
-  if (errno != 0) empty = false;
-  ::closedir(folder);
-  return empty;
-}
-
-// What the files say, read on a helper thread: a disk that does not answer must not hold up the loop.
-struct FileFacts {
-  DataDir data = DataDir::empty;
-  std::string unusable_why;
-  std::vector<History> histories;
-  std::map<uint32_t, std::string> nonces;
-  bool novote = false;
-  bool standby_signal = false;
-  model::PgConfig on_disk;
-  int64_t control_ns = 0;  // when pg_control was written, and which file it is
-  int64_t control_inode = 0;
-};
-
-// An error: some file is there and cannot be read. Nothing is concluded from that, least of all that it is gone.
-Result<FileFacts> read_files(const Layout& layout, KnownHistories& known) {
-  FileFacts out;
-  for (const std::string& path : {layout.novote_mark(), layout.standby_signal(), layout.in_data("pg_wal")}) {
-    if (::access(path.c_str(), F_OK) != 0 && errno != ENOENT) return fail(Errc::unavailable, fmt::format("{}: {}", path, std::strerror(errno)));
-  }
-  auto histories = known.read(layout);
-  if (!histories) return tl::unexpected(histories.error());
-  out.histories = std::move(*histories);
-  auto nonces = read_timeline_nonces(layout);
-  if (!nonces) return tl::unexpected(nonces.error());
-  out.nonces = std::move(*nonces);
-  out.novote = has_novote(layout);
-  out.standby_signal = exists(layout.standby_signal());
-  auto on_disk = read_on_disk(layout);
-  if (!on_disk) return tl::unexpected(on_disk.error());
-  out.on_disk = std::move(*on_disk);
-  auto why = unusable_why(layout);
-  if (!why) return tl::unexpected(why.error());
-  struct stat info {};
-  if (*why) {
-    out.data = DataDir::unusable;
-    out.unusable_why = **why;
-  } else if (is_empty_folder(layout.data_dir)) {
-    out.data = DataDir::empty;
-  } else if (::stat(layout.in_data("global/pg_control").c_str(), &info) != 0) {
-    if (errno != ENOENT) return fail(Errc::unavailable, fmt::format("global/pg_control: {}", std::strerror(errno)));
-    out.data = DataDir::unusable;
-    out.unusable_why = fmt::format("{} is not empty, but has no global/pg_control", layout.data_dir);
-  } else {
-    out.data = DataDir::present;
-    out.control_ns = info.st_mtim.tv_sec * 1'000'000'000 + info.st_mtim.tv_nsec;
-    out.control_inode = static_cast<int64_t>(info.st_ino);
-  }
-  return out;
-}
 
 // On which timeline a record ends that ends at `at`, in the history of `newest`.
 uint32_t timeline_at(const std::vector<History>& histories, uint32_t newest, Lsn at) {

@@ -269,6 +269,16 @@ TEST(Core, what_the_files_seem_to_say_never_takes_the_names_out_of_force) {
   }
 }
 
+// What "a" says of itself: on timeline 1, no further than the others.
+UpstreamHistory history_of_a() {
+  UpstreamHistory history;
+  history.from = "a";
+  history.timeline = 1;
+  history.flush_lsn = Lsn{1000};
+  history.in_recovery = false;
+  return history;
+}
+
 void crash(Member& it) {
   it.view.pg.process = model::PgProcess::stopped;
   it.view.pg.all_dead = true;
@@ -325,11 +335,7 @@ TEST(Core, nothing_starts_before_a_panic_is_marked) {
   it.view.pg.exit_after_panic = true;
   it.view.pg.wal_end = model::Position{0, 1, Lsn{1000}};
   it.failing = {"mark_novote"};
-  UpstreamHistory history;
-  history.from = "a";
-  history.timeline = 1;
-  history.flush_lsn = Lsn{1000};
-  history.in_recovery = false;
+  UpstreamHistory history = history_of_a();
   auto run = [&](int steps) {
     for (int i = 0; i < steps; ++i) {
       history.asked_at = it.view.now;
@@ -375,11 +381,7 @@ TEST(Core, a_restart_is_answered_by_what_became_of_the_start) {
     EXPECT_FALSE(has(it.given, "answer"));
     crash(it);
     it.view.pg.wal_end = model::Position{0, 1, Lsn{1000}};
-    UpstreamHistory history;
-    history.from = "a";
-    history.timeline = 1;
-    history.flush_lsn = Lsn{1000};
-    history.in_recovery = false;
+    UpstreamHistory history = history_of_a();
     if (fails) it.failing = {"start_pg"};
     for (int i = 0; i < 20; ++i) {
       history.asked_at = it.view.now;
@@ -399,11 +401,7 @@ TEST(Core, a_start_that_fails_is_not_tried_in_a_tight_loop) {
   crash(it);
   it.view.pg.wal_end = model::Position{0, 1, Lsn{1000}};
   it.failing = {"start_pg"};
-  UpstreamHistory history;
-  history.from = "a";
-  history.timeline = 1;
-  history.flush_lsn = Lsn{1000};
-  history.in_recovery = false;
+  UpstreamHistory history = history_of_a();
   for (int i = 0; i < 500; ++i) {  // 10 s
     history.asked_at = it.view.now;
     it.view.upstream = history;
