@@ -14,17 +14,10 @@
 
 #include "base/secret.h"
 #include "base/time.h"
+#include "conf/host_port.h"
 #include "model/cluster.h"
 
 namespace pgdba::conf {
-
-struct Address {
-  std::string host;  // without brackets; empty: any
-  uint16_t port = 0;
-  bool operator==(const Address&) const = default;
-};
-// "host:port", IPv6 in brackets.
-std::string format_address(const Address& address);
 
 // A database user with what libpq needs to log in. `options`: sslmode, sslcert, sslkey, sslrootcert, sslcrl,
 // sslcrldir, gssencmode, channel_binding, sslnegotiation, as given.
