@@ -57,6 +57,7 @@ class Reader {
 
  private:
   void error(const std::string& sentence, const std::string& detail = "") {
+    if (stopped_) return;
     out_.errors.push_back(fmt::format("{} ({}){}{}", sentence, place_, detail.empty() ? "" : ": ", detail));
     if (out_.errors.size() < kMaxErrors) return;
     out_.errors.emplace_back("more mistakes follow");

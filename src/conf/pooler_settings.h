@@ -167,8 +167,8 @@ struct PoolerSettings {
   std::string cluster_scope;
   std::string cluster_namespace;
   ApiEndpoints cluster_api;
-  microseconds failover_hold_timeout{};  // how long clients are held while there is no primary
-  microseconds failover_grace{};         // how long transactions may drain in a planned switchover
+  microseconds failover_hold_timeout{};     // how long clients are held while there is no primary
+  microseconds switchover_drain_timeout{};  // how long transactions may finish in a planned switchover
   int32_t workers = 0;
   std::optional<Address> http_listen;  // host empty: every address
 };

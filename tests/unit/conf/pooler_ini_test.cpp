@@ -124,6 +124,9 @@ TEST(PoolerIni, a_flood_of_mistakes_ends) {
   auto r = read(text);
   EXPECT_EQ(r.errors.size(), 101u);
   EXPECT_EQ(r.errors.back(), "more mistakes follow");
+  std::string line;
+  for (int i = 0; i < 1000; ++i) line += "[x]";
+  EXPECT_EQ(read(line).errors.size(), 101u);
 }
 
 TEST(PoolerIni, quoted_names) {

@@ -92,7 +92,7 @@ TEST(PoolerSettings, defaults) {
   EXPECT_TRUE(s.track_extra_parameters.contains("IntervalStyle"));
   EXPECT_TRUE(s.client_tls_protocols.v1_2 && s.client_tls_protocols.v1_3 && !s.client_tls_protocols.v1_1);
   EXPECT_EQ(s.failover_hold_timeout, 30s);
-  EXPECT_EQ(s.failover_grace, 5s);
+  EXPECT_EQ(s.switchover_drain_timeout, 5s);
   EXPECT_EQ(s.workers, 1);
   EXPECT_EQ(s.cluster_namespace, "/service/");
   EXPECT_FALSE(s.http_listen);
