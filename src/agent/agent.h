@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "agent/action_log.h"
-#include "agent/cluster_watch.h"
 #include "agent/dynamic.h"
 #include "agent/hands.h"
 #include "agent/lanes.h"
@@ -23,6 +22,7 @@
 #include "agent/rest/api.h"
 #include "agent/rest/node.h"
 #include "conf/agent_settings.h"
+#include "dcs/cluster_watch.h"
 #include "dcs/store.h"
 #include "ha/core.h"
 #include "net/http_server.h"
@@ -85,7 +85,7 @@ class Agent final : public rest::Node {
   net::Event wake_;
   net::Event changed_;       // for REST requests that wait for an effect
   LocalPg local_;
-  ClusterWatch watch_;
+  dcs::ClusterWatch watch_;
   Peers peers_;
   Dynamic dynamic_;
   AgentHands hands_;

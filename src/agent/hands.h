@@ -11,11 +11,11 @@
 #include <set>
 #include <string>
 
-#include "agent/cluster_watch.h"
 #include "agent/dynamic.h"
 #include "agent/lanes.h"
 #include "agent/local_pg.h"
 #include "agent/peers.h"
+#include "dcs/cluster_watch.h"
 #include "dcs/store.h"
 #include "ha/view.h"
 #include "net/loop.h"
@@ -30,7 +30,7 @@ class AgentHands final : public Hands {
   struct Parts {
     net::Loop& loop;
     dcs::Store& store;
-    ClusterWatch& watch;
+    dcs::ClusterWatch& watch;
     LocalPg& local;
     Peers& peers;
     std::string prefix;
