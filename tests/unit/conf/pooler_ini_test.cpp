@@ -34,7 +34,7 @@ TEST(PoolerIni, a_usual_file) {
       "app = host=10.0.0.1,10.0.0.2 port=5433 dbname=app_production pool_size=50 role=primary\n"
       "* = host=/var/run/postgresql\n"
       "[users]\nbatch = pool_mode=session max_user_connections=5 query_timeout=1.5\n"
-      "[peers]\n1 = host=/tmp\n2 = host=10.0.0.2 port=6433 pool_size=3\n"
+      "[peers]\n1 = host=/run/peer\n2 = host=10.0.0.2 port=6433 pool_size=3\n"
       "[pgbouncer]\r\nlisten_addr = *\r\n  listen_port=6000  \nauth_type = scram-sha-256\n# end");
   ASSERT_TRUE(r.ok()) << errors(r);
   EXPECT_EQ(warnings(r), "");
