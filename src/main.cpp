@@ -9,6 +9,7 @@
 #include "cli/main.h"
 #include "guardian/guardian.h"
 #include "local/supervisor.h"
+#include "pooler/main.h"
 
 int main(int argc, char** argv) {
   // Started through /proc/self/exe, the kernel would call it "exe".
@@ -17,5 +18,6 @@ int main(int argc, char** argv) {
   if (command == "guardian") return pgdba::guardian::main(argc, argv);
   if (command == "supervisor" && argc == 4) return pgdba::local::supervisor_main(argv[2], argv[3]);
   if (command == "agent") return pgdba::agent::agent_main(std::vector<std::string>(argv + 2, argv + argc));
+  if (command == "pooler") return pgdba::pooler::pooler_main(std::vector<std::string>(argv + 2, argv + argc));
   return pgdba::cli::main(argc, argv);
 }

@@ -1,0 +1,285 @@
+// Which client gets which server, and what happens to a server between two clients.
+#include <algorithm>
+
+#include "pool/core.h"
+#include "wire/pg_build.h"
+#include "wire/pg_parse.h"
+
+namespace pgdba::pool {
+
+// The client has something to send and no server.
+void Core::request_server(Client& client) {
+  Pool& pool = *client.pool;
+  client.request_at = now_;
+  client.notified = false;
+  if (pool.waiting.empty() && lend(pool, client)) return;
+  client.state = ClientState::waiting;
+  pool.waiting.push_back(client);
+  want_input(client, false);
+  publish(pool);
+  open_servers(pool);
+}
+
+void Core::want_input(Conn& conn, bool wanted) {
+  if (conn.input_wanted == wanted) return;
+  conn.input_wanted = wanted;
+  host_.want_input(conn, wanted);
+}
+
+bool Core::may_lend(const Pool& pool) const { return !pool.paused && !paused_ && !held(pool); }
+
+// Nobody is known to whom this route leads, or what is known is too old.
+bool Core::held(const Pool& pool) const {
+  const RouteState& state = route(pool.database->route);
+  return !state.open || (state.fresh_until != 0 && now_ >= state.fresh_until);
+}
+
+void Core::set_route(Route which, RouteState state) {
+  RouteState& known = routes_[static_cast<size_t>(which)];
+  const bool newer = state.term > known.term;
+  if (state.term < known.term) state.open = false;  // news of the past: nobody is lent on it
+  state.term = std::max(state.term, known.term);
+  known = std::move(state);
+  for (size_t i = 0; i < pools_.size(); ++i) {
+    Pool& pool = *pools_[i];
+    if (pool.database->route != which) continue;
+    if (newer) {
+      pool.failure.reset();  // what failed with the old leader says nothing about the new one
+      std::vector<Server*> old;
+      for (ServerList* list : {&pool.idle, &pool.lent, &pool.busy, &pool.arriving}) {
+        for (Server& server : *list) {
+          if (server.term < known.term) old.push_back(&server);
+        }
+      }
+      for (Server* server : old) close_server(*server, "the primary has moved");
+    }
+    serve_queue(pool);
+    open_servers(pool);
+  }
+}
+
+Core::Load Core::load(Route which) const {
+  Load load;
+  for (const auto& pool : pools_) {
+    if (pool->database->route != which) continue;
+    load.lent += static_cast<int>(pool->lent.size());
+    load.waiting += static_cast<int>(pool->waiting.size());
+  }
+  return load;
+}
+
+// Gives the client an idle server. False: there is none, or it needs attention first and the client waits for it.
+bool Core::lend(Pool& pool, Client& client) {
+  if (!may_lend(pool)) return false;
+  while (!pool.idle.empty()) {
+    Server& server = settings_.server_round_robin ? pool.idle.back() : pool.idle.front();
+    if (settings_.server_check_query && now_ - server.since > settings_.server_check_delay.count()) {
+      start_chore(server, Chore::check, *settings_.server_check_query);
+      continue;  // it comes back to the queue when it has answered
+    }
+    if (server.term < route(pool.database->route).term) {
+      close_server(server, "the primary has moved");
+      continue;
+    }
+    link(server, client);
+    return true;
+  }
+  return false;
+}
+
+void Core::link(Server& server, Client& client) {
+  Pool& pool = *server.pool;
+  client.state = ClientState::active;
+  client.server = &server;
+  server.client = &client;
+  server.used = true;
+  move(server, ServerState::active, pool.lent);
+  ++pool.stats.assignments;
+  pool.stats.wait_us += static_cast<uint64_t>(now_ - client.request_at);
+  if (server.parameters != client.parameters) {
+    const std::string sql = parameters_.set_query(server.parameters, client.parameters);
+    if (!sql.empty()) {
+      want_input(client, false);
+      start_chore(server, Chore::parameters, sql);
+      return;
+    }
+  }
+  pace(client, server);
+  pace(server, client);
+}
+
+// A client that waited has its server now: what it said meanwhile goes there.
+void Core::resume(Client& client) {
+  if (client.dead || client.server == nullptr || client.server->chore != Chore::none) return;
+  pace(client, *client.server);
+  std::string held;
+  held.swap(client.held);
+  const size_t done = forward_requests(client, held);
+  if (!client.dead && done < held.size()) client.held.assign(held, done);
+}
+
+void Core::unlink(Server& server) {
+  Client* client = server.client;
+  if (client == nullptr) return;
+  client->server = nullptr;
+  client->state = ClientState::idle;
+  server.client = nullptr;
+  want_input(*client, true);
+  want_input(server, true);
+}
+
+// A server that owes nothing comes back from its client.
+void Core::release(Server& server) {
+  unlink(server);
+  if (server.close_when_free || settings_.server_lifetime.count() == 0) {
+    close_server(server, server.close_reason.empty() ? "server lifetime over" : server.close_reason);
+    return;
+  }
+  const bool reset = server.pool->mode == PoolMode::session || settings_.server_reset_query_always;
+  if (reset && !settings_.server_reset_query.empty()) {
+    start_chore(server, Chore::reset, settings_.server_reset_query);
+    return;
+  }
+  now_free(server);
+}
+
+void Core::now_free(Server& server) {
+  Pool& pool = *server.pool;
+  if (server.being_canceled) {  // a cancel on its way to it would hit the next client
+    move(server, ServerState::busy, pool.busy);
+    return;
+  }
+  move(server, ServerState::idle, pool.idle);
+  publish(pool);
+  if (!hand_over(pool)) serve_queue(pool);
+}
+
+void Core::serve_queue(Pool& pool) {
+  while (!pool.waiting.empty()) {
+    Client& client = pool.waiting.front();
+    if (!lend(pool, client)) break;
+    pool.waiting.pop_front();
+    publish(pool);
+    resume(client);
+  }
+  publish(pool);
+}
+
+// In front of `list`: the server used last is the one used next.
+void Core::move(Server& server, ServerState state, ServerList& list) {
+  server.list.unlink();
+  server.state = state;
+  server.since = now_;
+  list.push_front(server);
+}
+
+int Core::pool_size(const Pool& pool) const {
+  if (pool.user_settings != nullptr && pool.user_settings->pool_size) return *pool.user_settings->pool_size;
+  if (pool.database->pool_size) return *pool.database->pool_size;
+  return settings_.default_pool_size;
+}
+
+int Core::reserve_size(const Pool& pool) const {
+  if (pool.user_settings != nullptr && pool.user_settings->reserve_pool_size) return *pool.user_settings->reserve_pool_size;
+  if (pool.database->reserve_pool_size) return *pool.database->reserve_pool_size;
+  return settings_.reserve_pool_size;
+}
+
+// As many connections at once as there are clients without one, up to a cap, within all limits.
+void Core::open_servers(Pool& pool, bool may_ask) {
+  if (!may_lend(pool) || (pool.waiting.empty() && pool.newcomers.empty())) return;
+  if (may_ask && ask_others(pool)) return;
+  // In a cluster a failure is a matter of moments: somebody is about to be found who takes over.
+  const Micros retry = pool.database->route == Route::fixed ? settings_.server_login_retry : settings_.cluster_login_retry;
+  if (pool.failure && now_ - pool.failure->at < retry.count()) return;
+  const int wanted = static_cast<int>(pool.waiting.size() + pool.newcomers.size());
+  const int at_once = pool.failure ? 1 : settings_.connects_at_once;
+  while (pool.connecting < std::min(wanted, at_once)) {
+    int size = pool_size(pool);
+    const Moment oldest = pool.waiting.empty() ? now_ : pool.waiting.front().request_at;
+    if (settings_.reserve_pool_timeout.count() > 0 && now_ - oldest > settings_.reserve_pool_timeout.count()) {
+      size = size == 0 ? 0 : size + reserve_size(pool);
+    }
+    if (!launch(pool, size)) return;
+  }
+}
+
+// `limit`: how many servers the pool may have, over all workers; 0: any number.
+bool Core::launch(Pool& pool, int limit) {
+  Ledger::Verdict verdict = ledger_.take_server(pool, limit);
+  if (verdict == Ledger::Verdict::others_full && evict_for(pool)) verdict = ledger_.take_server(pool, limit);
+  if (verdict != Ledger::Verdict::taken) return false;
+  auto* server = new Server;  // tidy() deletes it
+  server->id = new_id();
+  server->pool = &pool;
+  server->connected_at = now_;
+  server->parameters = parameters_.empty();
+  ++pool.servers;
+  ++pool.connecting;
+  move(*server, ServerState::connecting, pool.arriving);
+  host_.connect(*server);
+  return true;
+}
+
+// Closes the server that has been idle longest in another pool of the same database or user.
+bool Core::evict_for(const Pool& pool) {
+  Server* oldest = nullptr;
+  for (const auto& other : pools_) {
+    if (other.get() == &pool || other->idle.empty()) continue;
+    if (other->database != pool.database && other->user != pool.user) continue;
+    Server& candidate = other->idle.back();
+    if (oldest == nullptr || candidate.since < oldest->since) oldest = &candidate;
+  }
+  if (oldest == nullptr) return false;
+  close_server(*oldest, "evicted");
+  return true;
+}
+
+void Core::start_chore(Server& server, Chore chore, std::string_view sql) {
+  server.chore = chore;
+  if (server.client == nullptr) move(server, ServerState::busy, server.pool->busy);
+  std::string message;
+  wire::append_query(message, sql);
+  const Slice slice{message.data(), message.size()};
+  server.backlog = !host_.send(server, {&slice, 1});
+}
+
+void Core::chore_done(Server& server) {
+  const Chore chore = server.chore;
+  server.chore = Chore::none;
+  if (chore == Chore::parameters) {
+    Client& client = *server.client;
+    client.parameters = parameters_.overlay(client.parameters, server.parameters);
+    resume(client);
+    return;
+  }
+  if (chore == Chore::verify) {
+    if (std::string why = directory_.judge(server, server.row); !why.empty()) {
+      login_failed(server, {.text = std::move(why), .sqlstate = "08006", .at = now_});
+      return;
+    }
+    server.row.clear();
+    accepted(server);
+    return;
+  }
+  if (chore == Chore::check) server.used = false;
+  if (server.close_when_free) {
+    close_server(server, server.close_reason);
+    return;
+  }
+  now_free(server);
+}
+
+void Core::chore_failed(Server& server, std::string_view error_body) {
+  std::string why = "housekeeping failed";
+  if (auto fields = wire::parse_error_response(error_body)) why += ": " + std::string(fields->message);
+  if (server.login) {
+    login_failed(server, {.text = why, .sqlstate = "08006", .at = now_});
+    return;
+  }
+  Client* client = server.client;
+  close_server(server, why);
+  if (client != nullptr && !client->dead) close_client(*client, {.text = "invalid server parameter"});
+}
+
+}  // namespace pgdba::pool

@@ -1,0 +1,236 @@
+// The pooling core of one worker: sessions, pools and who may use which server when.
+//
+// A machine without I/O. Events come in as calls (bytes, connections made and lost, a tick), effects go out through Host in
+// the order in which they must happen. Between two calls no decision is pending: what can be lent is lent.
+//
+// Invariants: a server is lent to one client at a time and returns to its pool only when it owes nothing and is outside a
+// transaction; no byte of a client is lost, doubled or given to another one; what has been sent to a server is never sent
+// again to another one; a server of an older term than the newest known is never lent.
+//
+// The caller sets now() at the start of each round, hands over events, and ends the round with tidy(), which frees what
+// died in it. tick() about three times a second carries out limits in time.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "pool/batch.h"
+#include "pool/conn.h"
+#include "pool/directory.h"
+#include "pool/host.h"
+#include "pool/share.h"
+#include "wire/pg_startup.h"
+
+namespace pgdba::pool {
+
+// May a server connection be opened? One ledger for all workers, so that limits are exact.
+class Ledger {
+ public:
+  virtual ~Ledger() = default;
+  // Counts one more server of this pool, unless it has `limit` (0: any number) or the database or user has too many.
+  enum class Verdict : uint8_t { taken, pool_full, others_full };
+  virtual Verdict take_server(const Pool& pool, int limit) = 0;
+  virtual void give_server(const Pool& pool) = 0;
+  // What the workers know of each other's part of this pool; null: there is only one worker.
+  virtual PoolShare* share(const Pool& pool) = 0;
+};
+
+// Why a connection ends, as its peer reads it.
+struct Farewell {
+  std::string_view sqlstate = "08P01";
+  std::string_view text;
+  std::string_view severity = "FATAL";
+};
+
+// Whether servers of a route may be lent. Fixed routes are always open.
+struct RouteState {
+  bool open = true;
+  uint64_t term = 0;        // of the leader known; servers of an older one are closed
+  Moment fresh_until = 0;   // beyond it this is too old to lend on; 0: does not age
+  std::string why;          // closed: what it waits for
+};
+
+class Core {
+ public:
+  // `worker`: this one's number, from 0.
+  Core(Host& host, Directory& directory, Ledger& ledger, const Settings& settings, StatementTable::Digest digest, size_t worker = 0);
+  ~Core();
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  void set_now(Moment now) { now_ = now; }
+  [[nodiscard]] Moment now() const { return now_; }
+
+  // Clients. A connection begins with accept(); bytes of the login go to the login, then to the relay.
+  Client& accept(void* socket);
+  // A client of the pooler itself: it has no socket, and is in already.
+  Client& open_own(Pool& pool);
+  void client_input(Client& client, std::string_view bytes);
+  void client_gone(Client& client);
+  void tls_ready(Client& client);                                     // after Host::start_tls()
+  void secret_found(Client& client, std::optional<Secret> secret);    // after Directory::secret_of() was pending
+
+  // Servers, after Host::connect().
+  void server_connected(Server& server);
+  void server_input(Server& server, std::string_view bytes);
+  void server_lost(Server& server, std::string_view why);
+
+  // Somebody wants the query of the client with this key to end; `ask_others`: it may be another worker's client.
+  void cancel(const wire::CancelKey& key, bool ask_others = true);
+  // Host::send_cancel() is done, or has failed.
+  void cancel_sent(Server& server);
+
+  // Host::derive_scram_keys() is done.
+  void derived(Conn& for_whom, const Result<wire::ScramKeys>& keys);
+
+  // News of the cluster. Servers of an older term are closed at once, whoever has them; when the route is open, the queues
+  // are served.
+  void set_route(Route route, RouteState state);
+  [[nodiscard]] const RouteState& route(Route route) const { return routes_[static_cast<size_t>(route)]; }
+  struct Load {
+    int lent = 0, waiting = 0;
+  };
+  [[nodiscard]] Load load(Route route) const;
+
+  // Between workers. give_away() takes an idle server out of this pool, for another worker; null: there is none. adopt()
+  // puts it into this worker's pool of the same name; `welcome` is what that pool knew.
+  std::optional<Transfer> give_away(std::string_view database, std::string_view user);
+  void adopt(Transfer transfer, Pool& pool);
+  // The other worker that was asked has none.
+  void refused(Pool& pool);
+
+  // What the shell held for this connection has left.
+  void drained(Conn& conn);
+
+  void tick();
+  void tidy();
+
+  // The pool for this entry and identity; made when it is new.
+  Pool& pool_for(Database& database, const std::string& server_user, const User* user);
+  Pool* find_pool(std::string_view database, std::string_view user);  // null: there is none
+  [[nodiscard]] const std::vector<std::unique_ptr<Pool>>& pools() const { return pools_; }
+  [[nodiscard]] ParameterSpace& parameters() { return parameters_; }
+  [[nodiscard]] const Settings& settings() const { return settings_; }
+
+  void close_client(Client& client, const Farewell& farewell);
+  void close_server(Server& server, std::string_view why);
+
+ private:
+  friend struct CoreTest;
+
+  // core.cpp
+  size_t idle_input(Client& client, std::string_view in);
+  Farewell farewell_of(const Server& server) const;
+  void send(Conn& to, std::string_view bytes);
+  void send_error(Client& client, std::string_view severity, std::string_view sqlstate, std::string_view text);
+  std::string nonce();
+  void want_input(Conn& conn, bool wanted);
+  uint64_t new_id();
+  void pace(Conn& source, const Conn& sink);
+  void cancel_waiting(Client& client);
+
+  // client_login.cpp
+  size_t client_login_input(Client& client, std::string_view in);
+  bool first_packet(Client& client, const wire::FirstPacket& packet, size_t more);
+  void read_startup(Client& client, const wire::FirstPacket& packet);
+  bool login_begins(Client& client);
+  bool ask_for_proof(Client& client);
+  void on_password_message(Client& client, std::string_view body);
+  void begin_scram(Client& client, bool may_succeed);
+  void wrong_password(Client& client, std::string_view detail);
+  void login_proved(Client& client);
+  void admit(Client& client, Pool& pool);
+  void welcome_client(Client& client);
+  bool fails_fast(const Pool& pool) const;
+
+  // server_login.cpp
+  size_t server_login_input(Server& server, std::string_view in);
+  void on_authentication(Server& server, std::string_view body);
+  void answer_challenge(Server& server, const wire::ScramKeys& keys);
+  void logged_in(Server& server);
+  void accepted(Server& server);
+  void welcome_newcomers(Pool& pool);
+  bool moving(const Pool& pool, const Failure& failure) const;
+  void login_failed(Server& server, Failure failure);
+
+  // relay_client.cpp: requests of a client that has a server.
+  size_t forward_requests(Client& client, std::string_view in);
+  enum class Step : uint8_t { passed, taken, incomplete, lost };
+  Step rewrite_parse(Client& client, std::string_view message);
+  Step rewrite_bind(Client& client, std::string_view message, size_t whole);
+  Step rewrite_target(Client& client, std::string_view message);
+  void make_sure_of(Server& server, const StatementRef& statement);
+  void emit_fakes(Client& client);
+  void flush_to_server(Server& server);
+  void flush_to_client(Client& client);
+
+  // relay_server.cpp: answers.
+  size_t forward_responses(Server& server, std::string_view in);
+  size_t idle_responses(Server& server, std::string_view in);
+  size_t chore_responses(Server& server, std::string_view in);
+  void send_batch(Client& client);
+  void undo(Server& server, const std::vector<Undo>& undone);
+  void already_exists(Client& client, std::string_view name, std::string_view body);
+  void on_error(Server& server, std::string_view body);
+  void on_parameter(Server& server, std::string_view body);
+  void on_complete_tag(Server& server, std::string_view body);
+
+  // assign.cpp: who gets which server.
+  void request_server(Client& client);
+  bool may_lend(const Pool& pool) const;
+  bool lend(Pool& pool, Client& client);
+  void link(Server& server, Client& client);
+  void unlink(Server& server);
+  void resume(Client& client);
+  void release(Server& server);
+  void now_free(Server& server);
+  void serve_queue(Pool& pool);
+  void open_servers(Pool& pool, bool may_ask = true);
+  bool held(const Pool& pool) const;
+  bool launch(Pool& pool, int limit);
+  bool evict_for(const Pool& pool);
+  void start_chore(Server& server, Chore chore, std::string_view sql);
+  void chore_done(Server& server);
+  void chore_failed(Server& server, std::string_view error_body);
+  void move(Server& server, ServerState state, ServerList& list);
+  int pool_size(const Pool& pool) const;
+  int reserve_size(const Pool& pool) const;
+  int min_size(const Pool& pool) const;
+
+  // between_workers.cpp
+  void publish(Pool& pool);
+  bool hand_over(Pool& pool);
+  bool ask_others(Pool& pool);
+  Transfer take_out(Server& server);
+
+  // maintain.cpp
+  void tick_pool(Pool& pool);
+  void tick_lent(Pool& pool);
+  void tick_clients();
+
+  Host& host_;
+  Directory& directory_;
+  Ledger& ledger_;
+  const Settings& settings_;
+  StatementTable statements_;
+  ParameterSpace parameters_;
+  std::vector<std::unique_ptr<Pool>> pools_;
+  ClientList clients_;
+  std::unordered_map<uint64_t, Client*> keys_;  // of clients that may be cancelled
+  Batch batch_;    // towards the server or client at hand
+  Batch answers_;  // made-up answers to the client whose requests are at hand
+  std::array<RouteState, 4> routes_;
+  bool paused_ = false;
+  Moment now_ = 0;
+  Moment swept_at_ = 0;
+  const size_t worker_;
+  uint64_t next_id_ = 1;
+  std::vector<Conn*> dead_;
+};
+
+}  // namespace pgdba::pool

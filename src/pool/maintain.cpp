@@ -1,0 +1,126 @@
+// What happens by time: three times a second.
+#include <algorithm>
+
+#include "pool/client_login.h"
+#include "pool/core.h"
+
+namespace pgdba::pool {
+
+namespace {
+
+bool over(Moment since, Moment now, Micros limit) { return limit.count() > 0 && now - since > limit.count(); }
+
+}  // namespace
+
+void Core::tick() {
+  for (size_t i = 0; i < pools_.size(); ++i) tick_pool(*pools_[i]);  // a pool may be added meanwhile
+  tick_clients();
+  if (now_ - swept_at_ > 10'000'000) {
+    swept_at_ = now_;
+    statements_.sweep();
+    parameters_.sweep();
+  }
+}
+
+void Core::tick_pool(Pool& pool) {
+  // The queue is in order of arrival, so its head decides.
+  const Micros wait_limit = pool.user_settings != nullptr && pool.user_settings->query_wait_timeout
+                                ? *pool.user_settings->query_wait_timeout
+                                : pool.database->query_wait_timeout.value_or(settings_.query_wait_timeout);
+  while (!pool.waiting.empty() && over(pool.waiting.front().request_at, now_, wait_limit)) {
+    close_client(pool.waiting.front(), {.text = "query_wait_timeout"});
+  }
+  while (!pool.newcomers.empty() && over(pool.newcomers.front().request_at, now_, wait_limit)) {
+    close_client(pool.newcomers.front(), {.text = "query_wait_timeout"});
+  }
+  for (Client& client : pool.waiting) {
+    if (!over(client.request_at, now_, settings_.query_wait_notify)) break;
+    if (client.notified || client.own) continue;
+    client.notified = true;
+    send_error(client, "NOTICE", "00000", "No server connection available in postgres backend, client being queued");
+  }
+
+  const Micros lifetime = pool.database->server_lifetime.value_or(settings_.server_lifetime);
+  const Micros spread = lifetime / std::max(1, pool_size(pool));  // so that not all end at once
+  std::vector<Server*> ending;
+  int ended = 0;
+  for (Server& server : pool.idle) {
+    if (server.close_when_free || pool.paused || paused_) {
+      ending.push_back(&server);
+    } else if (over(server.since, now_, settings_.server_idle_timeout) && pool.servers - static_cast<int>(ending.size()) > min_size(pool)) {
+      server.close_reason = "server idle timeout";
+      ending.push_back(&server);
+    } else if (over(server.connected_at, now_, lifetime) && ended == 0 && now_ - pool.lifetime_ended_at >= spread.count()) {
+      server.close_reason = "server lifetime over";
+      pool.lifetime_ended_at = now_;
+      ++ended;
+      ending.push_back(&server);
+    }
+  }
+  for (Server& server : pool.arriving) {
+    if (over(server.connected_at, now_, settings_.server_connect_timeout)) {
+      server.close_reason = "connect timeout";
+      ending.push_back(&server);
+    }
+  }
+  for (Server* server : ending) {
+    if (server->state == ServerState::connecting || server->state == ServerState::login) {
+      login_failed(*server, {.text = server->close_reason, .sqlstate = "08006", .at = now_, .from_server = false});
+    } else {
+      close_server(*server, server->close_reason.empty() ? "pooler is paused" : server->close_reason);
+    }
+  }
+  tick_lent(pool);
+  publish(pool);
+  open_servers(pool);
+  if (pool.servers < min_size(pool) && pool.connecting == 0 && may_lend(pool) && (pool.clients > 0 || pool.database->forced_user) &&
+      !(pool.failure && now_ - pool.failure->at < settings_.server_login_retry.count())) {
+    launch(pool, pool_size(pool));
+  }
+}
+
+int Core::min_size(const Pool& pool) const {
+  const int wanted = pool.database->min_pool_size.value_or(settings_.min_pool_size);
+  const int most = pool_size(pool);
+  return most == 0 ? wanted : std::min(wanted, most);
+}
+
+// Limits on what runs. A user's own settings go before the process'.
+void Core::tick_lent(Pool& pool) {
+  std::vector<std::pair<Client*, std::string_view>> over_time;
+  for (Server& server : pool.lent) {
+    Client* client = server.client;
+    if (client == nullptr || client->own) continue;
+    const User* user = client->user;
+    const Micros query = user != nullptr && user->query_timeout ? *user->query_timeout : settings_.query_timeout;
+    const Micros idle = user != nullptr && user->idle_transaction_timeout ? *user->idle_transaction_timeout : settings_.idle_transaction_timeout;
+    const Micros whole = user != nullptr && user->transaction_timeout ? *user->transaction_timeout : settings_.transaction_timeout;
+    if (!server.requests.empty() && over(client->request_at, now_, query)) {
+      over_time.emplace_back(client, "query timeout");
+    } else if (server.requests.empty() && server.status != 'I' && over(std::max(client->input_at, server.since), now_, idle)) {
+      over_time.emplace_back(client, "idle transaction timeout");
+    } else if ((server.status != 'I' || !server.requests.empty()) && over(client->transaction_at, now_, whole)) {
+      over_time.emplace_back(client, "transaction timeout");
+    }
+  }
+  for (auto& [client, why] : over_time) close_client(*client, {.text = why});
+}
+
+void Core::tick_clients() {
+  if (settings_.client_idle_timeout.count() == 0 && settings_.client_login_timeout.count() == 0) return;
+  for (auto at = clients_.begin(); at != clients_.end();) {
+    Client& client = *at;
+    ++at;  // closing takes it out of the list
+    if (client.state == ClientState::login) {
+      if (over(client.connected_at, now_, settings_.client_login_timeout)) close_client(client, {.text = "client_login_timeout"});
+      continue;
+    }
+    const Micros idle = client.user != nullptr && client.user->client_idle_timeout ? *client.user->client_idle_timeout
+                                                                                     : settings_.client_idle_timeout;
+    if (client.state == ClientState::idle && over(client.input_at, now_, idle)) {
+      close_client(client, {.text = "client_idle_timeout"});
+    }
+  }
+}
+
+}  // namespace pgdba::pool

@@ -1,0 +1,291 @@
+// From the client to its server: which request is which, and the names of prepared statements.
+#include <algorithm>
+
+#include "base/text.h"
+#include "pool/core.h"
+#include "wire/pg_build.h"
+#include "wire/pg_frame.h"
+#include "wire/pg_parse.h"
+
+namespace pgdba::pool {
+
+namespace {
+
+// A statement's name longer than this is refused by nothing in PostgreSQL, but it is a client's mistake or an attack.
+constexpr size_t kMaxName = 16384;
+
+// Whether this Query may end a transaction with success: outside of a block everything does, inside only what says so.
+// In doubt, yes.
+bool may_commit(char status, std::string_view message, bool cut) {
+  if (status == 'I' || cut) return true;
+  if (status == 'E') return false;
+  static constexpr std::string_view words[] = {"commit", "end", "prepare"};
+  for (size_t i = wire::kHeadSize; i < message.size(); ++i) {
+    for (const std::string_view word : words) {
+      if (iequals(message.substr(i, word.size()), word)) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+void Core::flush_to_server(Server& server) {
+  if (batch_.empty()) return;
+  server.backlog = !host_.send(server, batch_.take());
+  batch_.clear();
+  if (server.client != nullptr) pace(*server.client, server);
+}
+
+// `source` is read only while `sink` keeps up.
+void Core::pace(Conn& source, const Conn& sink) {
+  const bool wanted = !sink.backlog;
+  if (source.input_wanted == wanted) return;
+  source.input_wanted = wanted;
+  host_.want_input(source, wanted);
+}
+
+// How much of `in` has been dealt with; the rest is the beginning of a message that has to be seen as a whole.
+size_t Core::forward_requests(Client& client, std::string_view in) {
+  Server& server = *client.server;
+  Requests& requests = server.requests;
+  const char* at = in.data();
+  const char* run = at;  // [run, at) passes through
+  const char* const end = at + in.size();
+  if (client.pass != 0) {
+    const size_t more = std::min<size_t>(client.pass, in.size());
+    client.pass -= static_cast<uint32_t>(more);
+    at += more;
+  }
+  if (requests.empty()) {
+    client.request_at = now_;
+    server.may_commit = false;
+    if (server.status == 'I') client.transaction_at = now_;
+  }
+  bool leaves = false;
+  while (static_cast<size_t>(end - at) >= wire::kHeadSize) {
+    const char type = *at;
+    const uint32_t length = wire::load_u32(at + 1);
+    if (length < wire::kMinLength || length > settings_.max_packet_size || !wire::is_frontend_type(type)) {
+      batch_.pass(run, at);
+      flush_to_server(server);
+      close_client(client, {.text = "unknown pkt"});
+      return in.size();
+    }
+    const size_t size = size_t{length} + 1;
+    const auto have = static_cast<size_t>(end - at);
+    bool rewritten = false;
+    switch (type) {
+      case wire::frontend::query:
+        requests.push(Request::query);
+        if (!server.may_commit) server.may_commit = may_commit(server.status, {at, std::min(size, have)}, have < size);
+        break;
+      case wire::frontend::sync: requests.push(Request::sync); break;
+      case wire::frontend::function_call:
+        requests.push(Request::function_call);
+        server.may_commit = true;
+        break;
+      case wire::frontend::execute:
+        // Which text it runs is not followed through portals: it may be a COMMIT.
+        requests.push(Request::execute);
+        server.may_commit = true;
+        break;
+      case wire::frontend::copy_done:
+      case wire::frontend::copy_fail: requests.copy_ended_by_client(); break;
+      case wire::frontend::bind:
+      case wire::frontend::parse:
+      case wire::frontend::describe:
+      case wire::frontend::close: {
+        if (!client.rewrite) {
+          if (type == wire::frontend::bind) requests.push(Request::bind);
+          else if (type == wire::frontend::describe) requests.push(Request::describe);
+          else requests.push({type == wire::frontend::parse ? Request::parse : Request::close, Show::forward, {}, {}});
+          break;
+        }
+        // A name has to be whole before it can be told apart; a Parse because its text is kept.
+        const std::string_view message(at, std::min(size, have));
+        batch_.pass(run, at);
+        run = at;
+        Step step = Step::incomplete;
+        if (type == wire::frontend::bind) step = rewrite_bind(client, message, size);
+        else if (have >= size) step = type == wire::frontend::parse ? rewrite_parse(client, message) : rewrite_target(client, message);
+        if (step == Step::incomplete && have < size) {
+          flush_to_server(server);
+          return static_cast<size_t>(at - in.data());
+        }
+        if (step == Step::incomplete || step == Step::lost) {
+          flush_to_server(server);
+          close_client(client, {.text = "broken message"});
+          return in.size();
+        }
+        rewritten = step == Step::taken;
+        break;
+      }
+      case wire::frontend::terminate: leaves = true; break;
+      default: break;  // Flush, CopyData
+    }
+    if (leaves) break;
+    if (size <= have) {
+      at += size;
+    } else {
+      client.pass = static_cast<uint32_t>(size - have);
+      at = end;
+    }
+    if (rewritten) run = at;
+    if (batch_.full()) {
+      batch_.pass(run, at);
+      run = at;
+      flush_to_server(server);
+    }
+  }
+  batch_.pass(run, at);
+  flush_to_server(server);
+  emit_fakes(client);
+  if (leaves) {
+    close_client(client, {});
+    return in.size();
+  }
+  return static_cast<size_t>(at - in.data());
+}
+
+// Answers that are due although the server has nothing more to say.
+void Core::emit_fakes(Client& client) {
+  Requests& requests = client.server->requests;
+  while (auto request = requests.due_fake()) {
+    char* at = answers_.own(wire::kHeadSize);
+    at[0] = *request == Request::parse ? wire::backend::parse_complete : wire::backend::close_complete;
+    wire::store_u32(at + 1, wire::kMinLength);
+    if (answers_.full()) flush_to_client(client);
+  }
+  flush_to_client(client);
+}
+
+void Core::flush_to_client(Client& client) {
+  if (answers_.empty()) return;
+  client.backlog = !host_.send(client, answers_.take());
+  answers_.clear();
+  if (client.server != nullptr) pace(*client.server, client);
+}
+
+// The server has this statement when what follows reaches it: if need be it is prepared in front of it, and the answer
+// hidden; the oldest one makes room.
+void Core::make_sure_of(Server& server, const StatementRef& statement) {
+  if (server.statements.use(statement->id)) return;
+  ++server.pool->stats.server_parses;
+  server.statements.add(statement->id);
+  if (auto oldest = server.statements.overflow(settings_.max_prepared_statements)) {
+    auto gone = std::make_shared<Statement>();
+    gone->id = *oldest;
+    gone->server_name = server_name_of(*oldest);
+    char* at = batch_.own(wire::kHeadSize + 1 + kServerNameSize + 1);
+    at[0] = wire::frontend::close;
+    wire::store_u32(at + 1, static_cast<uint32_t>(wire::kMinLength + 1 + kServerNameSize + 1));
+    at[5] = 'S';
+    std::copy(gone->server_name.begin(), gone->server_name.end(), at + 6);
+    server.requests.push({Request::close, Show::hide, {}, std::move(gone)});
+  }
+  char* at = batch_.own(wire::kHeadSize + kServerNameSize + 1);
+  at[0] = wire::frontend::parse;
+  wire::store_u32(at + 1, static_cast<uint32_t>(wire::kMinLength + kServerNameSize + 1 + statement->body.size()));
+  std::copy(statement->server_name.begin(), statement->server_name.end(), at + 5);
+  batch_.pass(statement->body);
+  server.requests.push({Request::parse, Show::hide, {}, statement});
+}
+
+Core::Step Core::rewrite_parse(Client& client, std::string_view message) {
+  auto parsed = wire::parse_parse(message.substr(wire::kHeadSize));
+  Server& server = *client.server;
+  ++server.pool->stats.client_parses;
+  // A broken one goes to PostgreSQL, which says what is wrong with it.
+  if (!parsed || parsed->name.empty()) {
+    server.requests.push({Request::parse, Show::forward, {}, {}});
+    ++server.pool->stats.server_parses;
+    return Step::passed;
+  }
+  if (parsed->name.size() > kMaxName) return Step::lost;
+  if (server.requests.skipping()) return Step::taken;  // PostgreSQL would not look at it either
+  if (!client.statements) client.statements = std::make_unique<ClientStatements>();
+  StatementRef statement = statements_.intern(message.substr(wire::kHeadSize + parsed->name.size() + 1));
+  std::string name(parsed->name);
+  if (const StatementRef* taken = client.statements->find(parsed->name)) {
+    // "already exists" has to come from PostgreSQL, since it also ends a transaction: prepare the same one twice there.
+    const StatementRef existing = *taken;
+    make_sure_of(server, existing);
+    char* at = batch_.own(wire::kHeadSize + kServerNameSize + 1);
+    at[0] = wire::frontend::parse;
+    wire::store_u32(at + 1, static_cast<uint32_t>(wire::kMinLength + kServerNameSize + 1 + existing->body.size()));
+    std::copy(existing->server_name.begin(), existing->server_name.end(), at + 5);
+    batch_.pass(existing->body);
+    server.requests.push({Request::parse, Show::duplicate, std::move(name), existing});
+    return Step::taken;
+  }
+  client.statements->set(parsed->name, statement);
+  if (server.statements.use(statement->id)) {
+    server.requests.push({Request::parse, Show::fake, std::move(name), statement});
+    return Step::taken;
+  }
+  make_sure_of(server, statement);
+  // What make_sure_of() has sent is this very Parse: its answer is the client's.
+  server.requests.show_last(std::move(name));
+  return Step::taken;
+}
+
+// `message` may be only the first part of `whole` bytes.
+Core::Step Core::rewrite_bind(Client& client, std::string_view message, size_t whole) {
+  Server& server = *client.server;
+  auto parsed = wire::parse_bind(message.substr(wire::kHeadSize));
+  if (!parsed) return message.size() < whole && message.size() < 2 * kMaxName ? Step::incomplete : Step::lost;
+  ++server.pool->stats.binds;
+  const StatementRef* statement = parsed->statement.empty() || !client.statements || server.requests.skipping()
+                                      ? nullptr : client.statements->find(parsed->statement);
+  if (statement == nullptr) {  // unnamed, or unknown: PostgreSQL says so
+    server.requests.push(Request::bind);
+    return Step::passed;
+  }
+  make_sure_of(server, *statement);
+  const size_t names = parsed->portal.size() + 1 + parsed->statement.size() + 1;
+  const size_t new_length = whole - 1 - names + parsed->portal.size() + 1 + kServerNameSize + 1;
+  if (new_length > settings_.max_packet_size) return Step::lost;
+  char* at = batch_.own(wire::kHeadSize);
+  at[0] = wire::frontend::bind;
+  wire::store_u32(at + 1, static_cast<uint32_t>(new_length));
+  if (parsed->portal.size() < 64) {
+    batch_.own(std::string_view(parsed->portal.data(), parsed->portal.size() + 1));
+  } else {
+    batch_.pass(std::string_view(parsed->portal.data(), parsed->portal.size() + 1));
+  }
+  batch_.own(std::string_view((*statement)->server_name.data(), kServerNameSize + 1));
+  batch_.pass(parsed->rest);
+  server.requests.push(Request::bind);
+  return Step::taken;
+}
+
+// Describe and Close.
+Core::Step Core::rewrite_target(Client& client, std::string_view message) {
+  Server& server = *client.server;
+  const bool close = message[0] == wire::frontend::close;
+  auto parsed = wire::parse_describe_or_close(message.substr(wire::kHeadSize));
+  const bool ours = parsed && parsed->kind == 'S' && !parsed->name.empty() && client.statements && !server.requests.skipping();
+  const StatementRef* found = ours ? client.statements->find(parsed->name) : nullptr;
+  if (found == nullptr) {
+    if (close) server.requests.push({Request::close, Show::forward, {}, {}});
+    else server.requests.push(Request::describe);
+    return Step::passed;
+  }
+  if (close) {
+    StatementRef statement = *found;
+    client.statements->remove(parsed->name);
+    server.requests.push({Request::close, Show::fake, std::string(parsed->name), std::move(statement)});
+    return Step::taken;
+  }
+  make_sure_of(server, *found);
+  char* at = batch_.own(wire::kHeadSize + 1 + kServerNameSize + 1);
+  at[0] = wire::frontend::describe;
+  wire::store_u32(at + 1, static_cast<uint32_t>(wire::kMinLength + 1 + kServerNameSize + 1));
+  at[5] = 'S';
+  std::copy((*found)->server_name.begin(), (*found)->server_name.end(), at + 6);
+  server.requests.push(Request::describe);
+  return Step::taken;
+}
+
+}  // namespace pgdba::pool

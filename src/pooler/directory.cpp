@@ -1,0 +1,282 @@
+#include "pooler/directory.h"
+
+#include <utility>
+
+#include "conf/pooler_rules.h"
+#include "net/log.h"
+#include "wire/pg_build.h"
+#include "wire/pg_frame.h"
+#include "wire/pg_parse.h"
+
+namespace pgdba::pooler {
+
+ClientDirectory::ClientDirectory(std::shared_ptr<const Loaded> loaded, std::string seed, SecretCache& secrets)
+    : seed_(std::move(seed)), secrets_(secrets) {
+  reload(std::move(loaded));
+}
+
+ClientDirectory::~ClientDirectory() = default;
+
+void ClientDirectory::reload(std::shared_ptr<const Loaded> loaded) {
+  loaded_ = std::move(loaded);
+  settings_ = core_settings(loaded_->config.settings);
+  for (auto& [name, entry] : databases_) {
+    entry->conf = conf::find_database(loaded_->config, name);
+    if (entry->conf == nullptr) entry->conf = conf::find_template(loaded_->config);
+    if (entry->conf != nullptr) entry->database = core_database(*entry->conf, name);
+  }
+  for (auto& [name, user] : users_) {
+    const conf::UserEntry* found = conf::find_user(loaded_->config, name);
+    *user = found != nullptr ? core_user(*found) : pool::User{};
+    user->name = name;
+  }
+}
+
+pool::Tls ClientDirectory::tls_policy(const pool::Client&) { return pool::Tls::refuse; }
+
+std::string ClientDirectory::may_begin(const pool::Client& client) {
+  const bool local = worker_->peer_of(client).size == 0;
+  return loaded_->config.settings.client_tls_sslmode >= conf::SslMode::require && !local ? "SSL required" : "";
+}
+
+pool::Database* ClientDirectory::database(std::string_view name) {
+  if (auto found = databases_.find(name); found != databases_.end()) {
+    return found->second->conf == nullptr ? nullptr : &found->second->database;
+  }
+  const conf::DatabaseEntry* conf = conf::find_database(loaded_->config, name);
+  if (conf == nullptr) {
+    conf = conf::find_template(loaded_->config);
+    if (conf == nullptr || name.size() > conf::kMaxDatabaseName) return nullptr;
+    log::info("pooler", "registered new auto-database: db = {}", name);
+  }
+  auto entry = std::make_unique<Entry>();
+  entry->conf = conf;
+  entry->database = core_database(*conf, std::string(name));
+  pool::Database* made = &entry->database;
+  databases_.emplace(std::string(name), std::move(entry));
+  return made;
+}
+
+const pool::User* ClientDirectory::settings_of(std::string_view user) {
+  if (auto found = users_.find(user); found != users_.end()) return found->second.get();
+  const conf::UserEntry* conf = conf::find_user(loaded_->config, user);
+  if (conf == nullptr) return nullptr;
+  return users_.emplace(std::string(user), std::make_unique<pool::User>(core_user(*conf))).first->second.get();
+}
+
+pool::Method ClientDirectory::method_for(const pool::Client& client, std::string_view database, std::string_view user) {
+  const conf::PoolerSettings& settings = loaded_->config.settings;
+  switch (settings.auth_type) {
+    case conf::AuthType::any: return pool::Method::any;
+    case conf::AuthType::trust: return pool::Method::trust;
+    case conf::AuthType::plain: return pool::Method::password;
+    case conf::AuthType::md5: return pool::Method::md5;
+    case conf::AuthType::scram_sha_256: return pool::Method::scram;
+    case conf::AuthType::cert: return pool::Method::reject;
+    case conf::AuthType::hba: break;
+  }
+  const conf::HbaRule* rule = conf::match_hba(loaded_->hba, {.address = worker_->peer_of(client), .tls = false,
+                                                             .physical_replication = client.replication,
+                                                             .database = database, .user = user});
+  if (rule == nullptr) return pool::Method::none;
+  switch (rule->method) {
+    case conf::HbaMethod::trust: return pool::Method::trust;
+    case conf::HbaMethod::md5: return pool::Method::md5;
+    case conf::HbaMethod::password: return pool::Method::password;
+    case conf::HbaMethod::scram_sha_256: return pool::Method::scram;
+    case conf::HbaMethod::peer: {
+      const std::string name = worker_->peer_user(client);
+      return !name.empty() && conf::ident_allows(loaded_->ident, rule->map, name, user) ? pool::Method::external : pool::Method::reject;
+    }
+    case conf::HbaMethod::cert:
+    case conf::HbaMethod::reject: break;
+  }
+  return pool::Method::reject;
+}
+
+pool::Directory::Lookup ClientDirectory::secret_of(pool::Client& client, pool::Database* database, std::string_view user) {
+  if (const Secret* known = loaded_->userlist.find(user)) return {.secret = *known};
+  if (database == nullptr) return {};
+  const conf::DatabaseEntry* entry = databases_.find(database->name)->second->conf;
+  const conf::PoolRules rules = conf::pool_rules(loaded_->config, *entry, database->name, user);
+  if (rules.auth_user.empty()) return {};
+  pool::Database* asked = rules.auth_dbname.empty() ? database : this->database(rules.auth_dbname);
+  if (asked == nullptr) {
+    log::warning("pooler", "authentication database \"{}\" is not configured", rules.auth_dbname);
+    worker_->core().close_client(client, {.text = "bouncer config error"});
+    return {};
+  }
+  pool::Core& core = worker_->core();
+  pool::Client& own = core.open_own(core.pool_for(*asked, rules.auth_user, settings_of(rules.auth_user)));
+  questions_[&own] = {.waiting = client.id, .user = std::string(user), .answer = {}};
+  worker_->remember(client);
+  std::string request;
+  const wire::Value value = user;
+  wire::append_parse(request, "", rules.auth_query, {});
+  wire::append_bind(request, "", "", {&value, 1});
+  wire::append_describe(request, 'P', "");
+  wire::append_execute(request, "");
+  wire::append_sync(request);
+  // Not from within the core's own call: the answer may be there at once.
+  worker_->later(own, std::move(request));
+  return {.pending = true, .secret = {}};
+}
+
+void ClientDirectory::own_output(pool::Client& own, std::string_view bytes) {
+  auto found = questions_.find(&own);
+  if (found == questions_.end()) return;
+  std::string& answer = found->second.answer;
+  answer.append(bytes);
+  std::optional<Secret> secret;
+  std::string problem;
+  wire::Message message;
+  std::string_view rest = answer;
+  bool ready = false;
+  while (wire::read_message(rest, message) == wire::Scan::complete) {
+    rest.remove_prefix(message.size());
+    if (message.type == wire::backend::error_response) {
+      auto fields = wire::parse_error_response(message.body);
+      problem = fields ? std::string(fields->message) : "error";
+    } else if (message.type == wire::backend::row_description) {
+      auto columns = wire::parse_row_description(message.body);
+      if (!columns || columns->size() != 2) problem = "auth_query has to return two columns";
+    } else if (message.type == wire::backend::data_row) {
+      auto values = wire::parse_data_row(message.body);
+      // A NULL secret: the user exists and cannot log in with a password.
+      if (values && values->size() == 2) secret = Secret(std::string((*values)[1].value_or("")));
+    } else if (message.type == wire::backend::ready_for_query) {
+      ready = true;
+    }
+  }
+  if (ready) answered(own, false, std::move(secret), problem);
+}
+
+void ClientDirectory::own_closed(pool::Client& own) { answered(own, true, std::nullopt, "no server could be asked"); }
+
+void ClientDirectory::answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem) {
+  auto found = questions_.find(&own);
+  if (found == questions_.end()) return;
+  Question question = std::move(found->second);
+  questions_.erase(found);
+  if (!problem.empty()) {
+    log::warning("pooler", "auth_query for {} failed: {}", question.user, problem);
+    secret = secrets_.secret(question.user);
+  } else if (secret) {
+    secrets_.remember(question.user, *secret);
+  } else {
+    secrets_.forget(question.user);
+  }
+  worker_->finish_own(ended ? nullptr : &own, question.waiting, std::move(secret));
+}
+
+wire::ScramVerifier ClientDirectory::mock(std::string_view user) {
+  const int iterations = loaded_->config.settings.scram_iterations;
+  return wire::mock_verifier(user, seed_, iterations > 0 ? static_cast<uint32_t>(iterations) : wire::kDefaultScramIterations);
+}
+
+bool ClientDirectory::mostly_scram() {
+  if (auto queried = secrets_.mostly_scram()) return *queried;
+  const auto& users = loaded_->userlist.users;
+  return !users.empty() && users.begin()->second.reveal().starts_with("SCRAM-SHA-256$");
+}
+
+std::string ClientDirectory::certificate_digest(const pool::Client&) { return {}; }
+
+void ClientDirectory::remember(std::string_view user, const pool::KnownKeys& keys) {
+  secrets_.remember(user, keys);
+}
+
+pool::Credentials ClientDirectory::credentials(const pool::Pool& pool) {
+  pool::Credentials shown;
+  const pool::Database& database = *pool.database;
+  if (database.forced_user && *database.forced_user == pool.user && !database.forced_password.empty()) {
+    shown.secret = database.forced_password;
+  } else if (const Secret* known = loaded_->userlist.find(pool.user)) {
+    shown.secret = *known;
+  } else if (auto queried = secrets_.secret(pool.user)) {
+    shown.secret = *queried;
+  }
+  if (shown.secret.reveal().starts_with("SCRAM-SHA-256$")) shown.secret = Secret();
+  shown.keys = secrets_.keys(pool.user);
+  return shown;
+}
+
+std::string ClientDirectory::may_use_console(const pool::Client& client, bool) {
+  const conf::PoolerSettings& settings = loaded_->config.settings;
+  const bool allowed = settings.admin_users.contains(client.user_name) || settings.stats_users.contains(client.user_name);
+  return allowed ? "" : "not allowed";
+}
+
+std::string ClientDirectory::admit_client(const pool::Client& client, const pool::Database& database) {
+  return worker_->admit(client, database);
+}
+
+void ClientDirectory::forget_client(const pool::Client& client, const pool::Database& database) {
+  worker_->forget(client, database);
+}
+
+Result<Target> ClientDirectory::target_of(const pool::Pool& pool) {
+  auto found = databases_.find(pool.database->name);
+  if (found == databases_.end() || found->second->conf == nullptr) return fail(Errc::not_found, "the database is no longer configured");
+  Entry& entry = *found->second;
+  if (pool.database->route != pool::Route::fixed) return cluster_target(pool, entry);
+  const auto& hosts = entry.conf->hosts;
+  if (hosts.empty()) return Target{.host = "/var/run/postgresql", .port = entry.conf->port, .member = {}, .term = 0};
+  return Target{.host = hosts[entry.next_host++ % hosts.size()], .port = entry.conf->port, .member = {}, .term = 0};
+}
+
+// Where a database with a role leads just now.
+Result<Target> ClientDirectory::cluster_target(const pool::Pool& pool, const Entry& entry) {
+  const pool::Route route = pool.database->route;
+  const ClusterMember* leader = nullptr;
+  std::vector<const ClusterMember*> others;
+  for (const ClusterMember& member : news_.members) {
+    if (member.leader) leader = &member;
+    else if (member.running && (!entry.conf->max_lag || (member.lag_bytes >= 0 && member.lag_bytes <= *entry.conf->max_lag))) others.push_back(&member);
+  }
+  const ClusterMember* chosen = leader;
+  if (route == pool::Route::any && leader != nullptr) others.push_back(leader);
+  // Without a replica that is near enough, reads go to the primary: stale answers would be worse.
+  if (route != pool::Route::primary && !others.empty()) chosen = others[next_replica_++ % others.size()];
+  if (chosen == nullptr || chosen->host.empty()) return fail(Errc::unavailable, "no member of the cluster is known to lead there");
+  return Target{.host = chosen->host, .port = chosen->port, .member = chosen->name,
+                .term = route == pool::Route::primary ? news_.term : 0};
+}
+
+void ClientDirectory::apply(const ClusterNews& news) {
+  const bool moved = news.term != news_.term;
+  news_ = news;
+  bool leader_known = false;
+  for (const ClusterMember& member : news.members) leader_known = leader_known || (member.leader && !member.host.empty());
+  pool::RouteState primary;
+  primary.term = news.term;
+  primary.fresh_until = news.fresh_until_us;
+  primary.open = news.known && leader_known && !news.switching;
+  if (!primary.open) primary.why = !news.known ? "the cluster is not known yet" : news.switching ? "a switchover" : "no leader";
+  pool::RouteState readers;
+  readers.open = news.known && !news.members.empty();
+  pool::Core& core = worker_->core();
+  if (moved) log::info("pooler", "the primary is {} term={}", news.leader.empty() ? "not known" : news.leader, news.term);
+  core.set_route(pool::Route::primary, primary);
+  core.set_route(pool::Route::replica, readers);
+  core.set_route(pool::Route::any, readers);
+}
+
+std::string ClientDirectory::verify_query(const pool::Pool& pool) {
+  if (pool.database->route == pool::Route::fixed) return {};
+  return "SELECT pg_catalog.pg_is_in_recovery(), (SELECT system_identifier FROM pg_catalog.pg_control_system()),"
+         " pg_catalog.current_setting('pgdba.term', true)";
+}
+
+std::string ClientDirectory::judge(const pool::Server& server, const std::vector<std::optional<std::string>>& row) {
+  if (row.size() != 3 || !row[0] || !row[1]) return "the server did not say what it is";
+  if (news_.system_identifier != 0 && *row[1] != std::to_string(news_.system_identifier)) return "the server belongs to another cluster";
+  if (server.pool->database->route != pool::Route::primary) return {};
+  if (*row[0] != "f") return "the server is not (yet) primary";
+  if (server.term != news_.term) return "the primary has moved";
+  // Its own word for which term it serves; written before it was promoted (ha.md, G5).
+  if (news_.own_term && row[2] != std::to_string(news_.term)) return "the server serves another term";
+  return {};
+}
+
+}  // namespace pgdba::pooler

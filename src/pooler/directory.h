@@ -1,0 +1,86 @@
+// Who may come in and where they are led, by the configuration: the core's questions (pool/directory.h) answered for one
+// worker.
+//
+// Keeps one pool::Database and pool::User per name for as long as the worker lives, so that pools may point at them; a
+// reload changes what is in them. Users that auth_file does not know are looked up by auth_query, through a client of our
+// own in the pool of auth_user; the answer is kept, for logins while no server can be asked.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "pool/core.h"
+#include "pool/directory.h"
+#include "pooler/config.h"
+#include "pooler/leader_watch.h"
+#include "pooler/secrets.h"
+#include "pooler/worker.h"
+
+namespace pgdba::pooler {
+
+class ClientDirectory : public pool::Directory {
+ public:
+  ClientDirectory(std::shared_ptr<const Loaded> loaded, std::string seed, SecretCache& secrets);
+  ~ClientDirectory() override;
+  void attach(Worker& worker) { worker_ = &worker; }
+  // The cluster has changed, or has been proved not to have.
+  void apply(const ClusterNews& news);
+  [[nodiscard]] const ClusterNews& cluster() const { return news_; }
+  void reload(std::shared_ptr<const Loaded> loaded);
+  [[nodiscard]] const pool::Settings& settings() const { return settings_; }
+  [[nodiscard]] const Loaded& loaded() const { return *loaded_; }
+  // The address of the next server for this entry; hosts take turns.
+  Result<Target> target_of(const pool::Pool& pool);
+
+  // What a client of our own gets (auth_query), and that it has ended.
+  void own_output(pool::Client& own, std::string_view bytes);
+  void own_closed(pool::Client& own);
+
+  // pool::Directory
+  pool::Tls tls_policy(const pool::Client& client) override;
+  std::string may_begin(const pool::Client& client) override;
+  pool::Database* database(std::string_view name) override;
+  const pool::User* settings_of(std::string_view user) override;
+  pool::Method method_for(const pool::Client& client, std::string_view database, std::string_view user) override;
+  Lookup secret_of(pool::Client& client, pool::Database* database, std::string_view user) override;
+  wire::ScramVerifier mock(std::string_view user) override;
+  bool mostly_scram() override;
+  std::string certificate_digest(const pool::Client& client) override;
+  void remember(std::string_view user, const pool::KnownKeys& keys) override;
+  pool::Credentials credentials(const pool::Pool& pool) override;
+  std::string may_use_console(const pool::Client& client, bool authenticated) override;
+  std::string admit_client(const pool::Client& client, const pool::Database& database) override;
+  std::string verify_query(const pool::Pool& pool) override;
+  std::string judge(const pool::Server& server, const std::vector<std::optional<std::string>>& row) override;
+  void forget_client(const pool::Client& client, const pool::Database& database) override;
+
+ private:
+  struct Question {
+    uint64_t waiting = 0;  // the client's id
+    std::string user;
+    std::string answer;  // bytes so far
+  };
+  struct Entry {
+    pool::Database database;
+    const conf::DatabaseEntry* conf = nullptr;
+    size_t next_host = 0;
+  };
+  Result<Target> cluster_target(const pool::Pool& pool, const Entry& entry);
+  void answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem);
+
+  std::shared_ptr<const Loaded> loaded_;
+  pool::Settings settings_;
+  std::string seed_;
+  SecretCache& secrets_;
+  ClusterNews news_;
+  size_t next_replica_ = 0;
+  Worker* worker_ = nullptr;
+  std::map<std::string, std::unique_ptr<Entry>, std::less<>> databases_;
+  std::map<std::string, std::unique_ptr<pool::User>, std::less<>> users_;
+  std::unordered_map<pool::Client*, Question> questions_;     // by our own client
+};
+
+}  // namespace pgdba::pooler

@@ -1,0 +1,278 @@
+#include "pooler/leader_watch.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <future>
+#include <unistd.h>
+#include <utility>
+
+#include "base/text.h"
+#include "dcs/cluster_watch.h"
+#include "dcs/etcd.h"
+#include "net/log.h"
+#include "net/loop.h"
+#include "wire/cluster_json.h"
+#include "wire/keys.h"
+#include "wire/rest_cluster.h"
+
+namespace pgdba::pooler {
+
+namespace {
+
+constexpr Duration kDrainPoll = 5ms;
+constexpr Duration kPatience = 1s;
+
+std::string pooler_id() {
+  char host[256] = "pooler";
+  ::gethostname(host, sizeof host - 1);
+  return fmt::format("{}-{}", host, ::getpid());
+}
+
+}  // namespace
+
+struct LeaderWatch::Impl {
+  Options options;
+  std::function<void(const ClusterNews&)> news;
+  AskLoad ask_load;
+  net::Loop loop;
+  std::unique_ptr<dcs::Store> store;
+  std::string prefix;
+  std::optional<dcs::ClusterWatch> watch;
+  net::Event changed{loop};
+  net::Event drain_news{loop};
+  std::thread thread;
+  std::string id = pooler_id();
+
+  // Our part in a switchover.
+  int64_t lease = 0;
+  model::PoolerRecord record;
+  model::Revision record_mod = 0;
+  model::Revision draining = 0;       // create revision of the switchover that we hold for
+  std::string draining_from;
+  BootTime hold_until{};
+  model::Revision given_up = 0;       // the one that we held for long enough
+  ClusterNews last;
+
+  Duration ttl() const {
+    const model::ClusterView* view = watch->view();
+    return view != nullptr && view->config ? view->config->value.timings.ttl : Duration(30s);
+  }
+
+  ClusterNews look_at(const model::ClusterView& view) {
+    ClusterNews out;
+    out.known = true;
+    out.trouble = watch->trouble();
+    out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>((view.as_of + ttl() / 2).time_since_epoch()).count();
+    if (view.initialize) out.system_identifier = static_cast<uint64_t>(std::strtoull(view.initialize->value.c_str(), nullptr, 10));
+    if (view.leader) out.leader = view.leader->value;
+    if (view.term && (!view.leader || view.term->value.leader == view.leader->value)) {
+      out.term = static_cast<uint64_t>(view.term->value.term);
+      out.own_term = true;
+    } else if (view.leader && !view.term) {
+      out.term = static_cast<uint64_t>(view.leader->create);
+    } else {
+      out.leader.clear();  // a leader whose term is not written: wait for it
+    }
+    std::optional<Lsn> primary;
+    if (view.status) primary = view.status->value.optime;
+    for (const auto& [name, keyed] : view.members) {
+      const model::Member& member = keyed.value;
+      ClusterMember one;
+      one.name = name;
+      if (auto url = wire::parse_conn_url(member.conn_url)) {
+        one.host = url->host;
+        one.port = url->port;
+      }
+      one.leader = name == out.leader;
+      one.running = member.state == model::PgState::running;
+      one.role = std::string(model::to_string(member.role));
+      one.state = std::string(model::to_string(member.state));
+      one.timeline = member.timeline;
+      const auto position = member.replay_lsn ? member.replay_lsn : member.xlog_location;
+      if (primary && position) {
+        one.lag_bytes = one.leader ? 0 : static_cast<int64_t>(lag_bytes(*primary, *position));
+      }
+      out.members.push_back(std::move(one));
+    }
+    out.switching = draining != 0;
+    return out;
+  }
+
+  // A switchover that drains, of the leader that we follow: hold. Anything else: do not.
+  void follow_switchover(const model::ClusterView& view) {
+    using State = model::Switchover::State;
+    const auto& key = view.switchover;
+    const bool holds = key && (key->value.state == State::draining || key->value.state == State::stopped) && !key->value.handover &&
+                       key->create != given_up && view.leader && view.leader->value == key->value.from;
+    if (holds && draining != key->create) {
+      draining = key->create;
+      draining_from = key->value.from;
+      drain_news.notify();
+      hold_until = loop.after(std::chrono::milliseconds(key->value.hold_ms));
+      log::info("pooler", "holding new transactions: switchover from={} to={} hold_ms={}", key->value.from, key->value.to, key->value.hold_ms);
+    }
+    // While nobody owns the key, the switchover is in its last step: the route is closed anyway.
+    if (draining != 0 && !holds) {
+      log::info("pooler", "the switchover is over: leader={}", view.leader ? view.leader->value : "none");
+      draining = 0;
+      drain_news.notify();
+    }
+    if (draining != 0 && loop.now() >= hold_until) {
+      log::warning("pooler", "the switchover took longer than it said: lending again");
+      given_up = draining;
+      draining = 0;
+    }
+  }
+
+  void tell() {
+    const model::ClusterView* view = watch->view();
+    if (view == nullptr) return;
+    follow_switchover(*view);
+    last = look_at(*view);
+    news(last);
+  }
+
+  Task<void> teller() {
+    for (;;) {
+      co_await changed.wait_for(std::min<Duration>(ttl() / 10, 200ms));
+      tell();
+    }
+  }
+
+  Task<Load> load() {
+    struct Shared {
+      explicit Shared(net::Loop& l) : done(l) {}
+      net::Event done;
+      std::optional<Load> load;
+    };
+    auto shared = std::make_shared<Shared>(loop);
+    net::Loop* own = &loop;
+    ask_load([shared, own](Load answer) {
+      own->post([shared, answer] {
+        shared->load = answer;
+        shared->done.notify();
+      });
+    });
+    while (!shared->load) co_await shared->done.wait_for(kPatience);
+    co_return *shared->load;
+  }
+
+  // Writes our key when what it says has changed. False: not known to be written.
+  Task<bool> write(model::PoolerRecord wanted) {
+    const std::string key = prefix + wire::keys::pooler(id);
+    dcs::Txn txn({record_mod == 0 ? wire::etcd::Compare::absent(key) : wire::etcd::Compare::mod_is(key, record_mod)},
+                 {wire::etcd::Op::put(key, wire::format_pooler(wanted), lease)}, {wire::etcd::Op::range(key)});
+    const BootTime sent = loop.now();
+    Result<dcs::TxnResult> answer = co_await store->txn(std::move(txn), loop.after(kPatience));
+    if (!answer) co_return false;
+    if (!answer->succeeded) {
+      // Ours landed after all, or the lease took it away: the next try knows the revision.
+      const auto& kvs = answer->results.empty() ? std::vector<wire::KeyValue>() : answer->results[0].kvs;
+      record_mod = kvs.empty() ? 0 : kvs[0].mod;
+      co_return false;
+    }
+    record_mod = answer->header.revision;
+    record = wanted;
+    watch->wrote(sent, record_mod);
+    co_return true;
+  }
+
+  Task<void> register_and_drain() {
+    BootTime renewed{};
+    for (;;) {
+      const Duration lease_ttl = std::max<Duration>(ttl(), 2s);
+      if (lease == 0) {
+        Result<dcs::LeaseGrant> granted =
+            co_await store->lease_grant(std::chrono::duration_cast<std::chrono::seconds>(lease_ttl), loop.after(kPatience));
+        if (!granted) {
+          co_await loop.sleep_for(500ms);
+          continue;
+        }
+        lease = granted->id;
+        record_mod = 0;
+        renewed = loop.now();
+        record.state = model::PoolerRecord::State::holding;  // so that the first one is written
+      }
+      if (loop.now() - renewed > lease_ttl / 4) {
+        Result<dcs::KeepAlive> alive = co_await store->lease_keepalive(lease, loop.after(kPatience));
+        if (alive && alive->ttl.count() == 0) {
+          lease = 0;
+          continue;
+        }
+        if (alive) renewed = loop.now();
+      }
+      model::PoolerRecord wanted;
+      wanted.term = static_cast<model::Term>(last.term);
+      const model::Revision holding_for = draining;
+      if (holding_for != 0) {
+        // The workers have been told in tell(); what they say now is after that.
+        Load now = co_await load();
+        wanted.held = now.held;
+        wanted.in_flight = now.in_flight;
+        wanted.state = now.in_flight == 0 ? model::PoolerRecord::State::drained : model::PoolerRecord::State::holding;
+        if (draining != holding_for) continue;
+      }
+      // "drained" has to be newer than the switchover that it answers.
+      const bool answers = wanted.state == model::PoolerRecord::State::drained && record_mod > holding_for;
+      if (record_mod == 0 || wanted.state != record.state || wanted.term != record.term ||
+          (wanted.state == model::PoolerRecord::State::drained && !answers)) {
+        if (!co_await write(wanted)) co_await loop.sleep_for(20ms);
+        continue;
+      }
+      co_await drain_news.wait_for(holding_for != 0 ? kDrainPoll : lease_ttl / 8);
+    }
+  }
+
+  // Our key goes with its lease, so that nobody waits for us.
+  Task<void> leave(std::shared_ptr<std::promise<void>> left) {
+    if (lease != 0) {
+      auto revoked = co_await store->lease_revoke(lease, loop.after(500ms));
+      if (!revoked) log::warning("pooler", "our registration ends with its lease: {}", revoked.error().text);
+    }
+    left->set_value();
+  }
+};
+
+LeaderWatch::LeaderWatch(Options options, std::function<void(const ClusterNews&)> news, AskLoad ask_load)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->options = std::move(options);
+  impl_->news = std::move(news);
+  impl_->ask_load = std::move(ask_load);
+}
+
+Result<void> LeaderWatch::start() {
+  Impl& self = *impl_;
+  dcs::EtcdOptions etcd;
+  etcd.endpoints = self.options.endpoints;
+  etcd.user = self.options.user;
+  etcd.password = self.options.password;
+  etcd.tls.ca_file = self.options.ca_file;
+  auto store = dcs::make_etcd_store(self.loop, std::move(etcd));
+  if (!store) return tl::unexpected(std::move(store.error()));
+  self.store = std::move(*store);
+  self.prefix = wire::key_prefix(self.options.name_space, self.options.scope);
+  self.watch.emplace(self.loop, *self.store, self.prefix, [&self] { self.tell(); });
+  self.watch->want_fresh(500ms);
+  self.loop.spawn(self.watch->run(), "watch");
+  self.loop.spawn(self.watch->stay_fresh(), "freshness");
+  self.loop.spawn(self.teller(), "teller");
+  self.loop.spawn(self.register_and_drain(), "registration");
+  self.thread = std::thread([&self] { self.loop.run(); });
+  return {};
+}
+
+void LeaderWatch::look() {
+  impl_->loop.post([self = impl_.get()] { self->changed.notify(); });
+}
+
+LeaderWatch::~LeaderWatch() {
+  if (!impl_->thread.joinable()) return;
+  auto left = std::make_shared<std::promise<void>>();
+  std::future<void> done = left->get_future();
+  impl_->loop.post([self = impl_.get(), left] { self->loop.spawn(self->leave(left), "leave"); });
+  done.wait_for(1s);
+  impl_->loop.stop();
+  impl_->thread.join();
+}
+
+}  // namespace pgdba::pooler

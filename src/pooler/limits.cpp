@@ -1,0 +1,86 @@
+#include "pooler/limits.h"
+
+namespace pgdba::pooler {
+
+namespace {
+
+bool full(const std::map<std::string, int>& counts, const std::string& name, int limit) {
+  if (limit <= 0) return false;
+  auto found = counts.find(name);
+  return found != counts.end() && found->second >= limit;
+}
+
+void drop(std::map<std::string, int>& counts, const std::string& name) {
+  auto found = counts.find(name);
+  if (found != counts.end() && --found->second <= 0) counts.erase(found);
+}
+
+}  // namespace
+
+void Limits::configure(const pool::Settings& settings) {
+  std::lock_guard lock(mutex_);
+  settings_ = settings;
+}
+
+Limits::Verdict Limits::take_server(const pool::Pool& pool, int limit) {
+  std::lock_guard lock(mutex_);
+  const pool::Database& database = *pool.database;
+  const pool::User* own = pool.user_settings;
+  Shared& shared = pools_[{database.name, pool.user}];
+  if (limit > 0 && shared.servers >= limit) return Verdict::pool_full;
+  const int user_limit = own != nullptr && own->max_connections ? *own->max_connections : settings_.max_user_connections;
+  if (full(servers_of_database_, database.name, database.max_connections.value_or(settings_.max_db_connections)) ||
+      full(servers_of_user_, pool.user, user_limit)) {
+    return Verdict::others_full;
+  }
+  ++shared.servers;
+  ++servers_of_database_[database.name];
+  ++servers_of_user_[pool.user];
+  return Verdict::taken;
+}
+
+void Limits::give_server(const pool::Pool& pool) {
+  std::lock_guard lock(mutex_);
+  --pools_[{pool.database->name, pool.user}].servers;
+  drop(servers_of_database_, pool.database->name);
+  drop(servers_of_user_, pool.user);
+}
+
+pool::PoolShare* Limits::share(const pool::Pool& pool) {
+  if (workers_ <= 1) return nullptr;
+  std::lock_guard lock(mutex_);
+  Shared& shared = pools_[{pool.database->name, pool.user}];
+  if (!shared.share) {
+    shared.share = std::make_unique<pool::PoolShare>();
+    shared.share->workers = workers_;
+  }
+  return shared.share.get();
+}
+
+std::string Limits::take_client(const pool::Client& client, const pool::Database& database) {
+  std::lock_guard lock(mutex_);
+  if (settings_.max_client_conn > 0 && clients_ >= settings_.max_client_conn) {
+    return "no more connections allowed (max_client_conn)";
+  }
+  if (full(clients_of_database_, database.name, database.max_client_connections.value_or(settings_.max_db_client_connections))) {
+    return "client connections exceeded (max_db_client_connections)";
+  }
+  const int user_limit = client.user != nullptr && client.user->max_client_connections ? *client.user->max_client_connections
+                                                                                        : settings_.max_user_client_connections;
+  if (full(clients_of_user_, client.user_name, user_limit)) {
+    return "client connections exceeded (max_user_client_connections)";
+  }
+  ++clients_;
+  ++clients_of_database_[database.name];
+  ++clients_of_user_[client.user_name];
+  return "";
+}
+
+void Limits::give_client(const pool::Client& client, const pool::Database& database) {
+  std::lock_guard lock(mutex_);
+  --clients_;
+  drop(clients_of_database_, database.name);
+  drop(clients_of_user_, client.user_name);
+}
+
+}  // namespace pgdba::pooler

@@ -1,0 +1,44 @@
+// How many servers and clients there may be, over all workers: the limits are exact.
+//
+// Counted by name of database and user. Taken before a connection is opened, given back when it has ended.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "pool/core.h"
+
+namespace pgdba::pooler {
+
+class Limits : public pool::Ledger {
+ public:
+  void configure(const pool::Settings& settings);
+
+  // Before the first pool: how many workers there are.
+  void set_workers(size_t workers) { workers_ = workers; }
+
+  Verdict take_server(const pool::Pool& pool, int limit) override;
+  void give_server(const pool::Pool& pool) override;
+  pool::PoolShare* share(const pool::Pool& pool) override;
+
+  // Empty: one more client of this user here is fine, and is counted. Else why not.
+  std::string take_client(const pool::Client& client, const pool::Database& database);
+  void give_client(const pool::Client& client, const pool::Database& database);
+
+ private:
+  std::mutex mutex_;
+  pool::Settings settings_;
+  int clients_ = 0;
+  struct Shared {
+    int servers = 0;
+    std::unique_ptr<pool::PoolShare> share;
+  };
+  size_t workers_ = 1;
+  std::map<std::pair<std::string, std::string>, Shared> pools_;  // by database and user
+  std::map<std::string, int> servers_of_database_, servers_of_user_, clients_of_database_, clients_of_user_;
+};
+
+}  // namespace pgdba::pooler

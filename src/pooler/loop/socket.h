@@ -1,0 +1,57 @@
+// One non-blocking socket of a worker: what is to leave, and whether bytes that arrived are wanted.
+//
+// Registered with epoll once, edge-triggered, for both directions, and never touched again: "not wanted now" is a flag, so
+// that queueing a client or pausing a sender costs no system call. Invariant: bytes leave in order; when `out` is empty
+// everything has been given to the kernel.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "conf/ip_range.h"
+#include "pool/host.h"
+
+struct ssl_st;
+
+namespace pgdba::pooler {
+
+enum class Kind : uint8_t { listener, client, server, canceller, wakeup, http };
+
+enum class Read : uint8_t { data, nothing, closed };
+
+struct Socket {
+  explicit Socket(Kind socket_kind, int descriptor) : kind(socket_kind), fd(descriptor) {}
+  ~Socket();
+  Socket(const Socket&) = delete;
+  Socket& operator=(const Socket&) = delete;
+
+  // False: `out` holds what the kernel did not take.
+  bool send(std::span<const pool::Slice> slices);
+  bool flush();
+  // Up to `size` bytes. `closed` also for an error.
+  Read receive(char* into, size_t size, size_t& got);
+
+  const Kind kind;
+  const int fd;
+  bool wanted = true;      // its bytes are to be read
+  bool readable = false;   // bytes may have arrived that nobody wanted then
+  bool queued = false;     // in the worker's list of sockets to look at again
+  bool connecting = false;
+  bool handshake = false;  // TLS, not ready yet
+  bool closing = false;    // only `out` still leaves
+  bool dead = false;
+  bool leaving = false;    // goes to another worker at the end of the round
+  bool hung_up = false;    // the peer sends no more
+  bool broken = false;     // an error, or the peer takes no more
+  int64_t deadline = 0;    // of closing or connecting, in microseconds; 0: none
+  pool::Conn* conn = nullptr;
+  ssl_st* tls = nullptr;
+  conf::IpAddress peer;    // of a client; size 0: a unix socket
+  std::string out;
+  size_t out_at = 0;       // what of `out` has left
+};
+
+}  // namespace pgdba::pooler

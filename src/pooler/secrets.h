@@ -1,0 +1,32 @@
+// What is known of users beyond the files: answers of auth_query, and SCRAM keys that clients have shown. One for all
+// workers, so that a login on one lets the others open servers for that user.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/secret.h"
+#include "pool/conn.h"
+
+namespace pgdba::pooler {
+
+class SecretCache {
+ public:
+  [[nodiscard]] std::optional<Secret> secret(std::string_view user) const;
+  [[nodiscard]] std::optional<pool::KnownKeys> keys(std::string_view user) const;
+  void remember(std::string_view user, const Secret& secret);
+  void remember(std::string_view user, const pool::KnownKeys& keys);
+  void forget(std::string_view user);  // it does not exist any more
+  // Whether what auth_query has answered so far are SCRAM verifiers; nothing: it has answered nothing.
+  [[nodiscard]] std::optional<bool> mostly_scram() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<std::string, Secret, std::less<>> secrets_;
+  std::map<std::string, pool::KnownKeys, std::less<>> keys_;
+};
+
+}  // namespace pgdba::pooler

@@ -1,0 +1,599 @@
+#include "pooler/worker.h"
+
+#include <arpa/inet.h>
+#include <cerrno>
+#include <cstring>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <pwd.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+#include <utility>
+
+#include "net/log.h"
+#include "pooler/digest.h"
+#include "pooler/directory.h"
+#include "pooler/limits.h"
+#include "wire/pg_startup.h"
+
+namespace pgdba::pooler {
+
+namespace {
+
+constexpr size_t kBuffer = 65536;
+constexpr int kRounds = 8;                    // reads of one socket in a row, so that a fast one starves nobody
+constexpr int64_t kTick = 333'000;            // microseconds
+constexpr int64_t kLinger = 5'000'000;        // for the last bytes of a connection that ends
+constexpr int64_t kCancelPatience = 10'000'000;
+
+int64_t clock_us() {
+  timespec time{};
+  ::clock_gettime(CLOCK_BOOTTIME, &time);
+  return int64_t{time.tv_sec} * 1'000'000 + time.tv_nsec / 1000;
+}
+
+struct Address {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+};
+
+// `text` is an IP address or the folder of a unix socket ("@name": abstract).
+bool make_address(const std::string& text, int port, Address& address) {
+  if (!text.empty() && (text[0] == '/' || text[0] == '@')) {
+    auto* name = reinterpret_cast<sockaddr_un*>(&address.storage);
+    const std::string path = text + "/.s.PGSQL." + std::to_string(port);
+    if (path.size() >= sizeof name->sun_path) return false;
+    name->sun_family = AF_UNIX;
+    std::memcpy(name->sun_path, path.c_str(), path.size() + 1);
+    if (text[0] == '@') name->sun_path[0] = 0;
+    address.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + (text[0] == '@' ? 0 : 1));
+    return true;
+  }
+  auto* v4 = reinterpret_cast<sockaddr_in*>(&address.storage);
+  if (::inet_pton(AF_INET, text.c_str(), &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons(static_cast<uint16_t>(port));
+    address.size = sizeof *v4;
+    return true;
+  }
+  auto* v6 = reinterpret_cast<sockaddr_in6*>(&address.storage);
+  if (::inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(static_cast<uint16_t>(port));
+    address.size = sizeof *v6;
+    return true;
+  }
+  return false;
+}
+
+conf::IpAddress ip_of(const sockaddr_storage& peer) {
+  if (peer.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer).sin_addr;
+    return conf::ip_from_bytes({reinterpret_cast<const uint8_t*>(&v4), sizeof v4});
+  }
+  if (peer.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr;
+    return conf::ip_from_bytes({reinterpret_cast<const uint8_t*>(&v6), sizeof v6});
+  }
+  return {};
+}
+
+void set_tcp_options(int fd) {
+  const int on = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+}
+
+}  // namespace
+
+Worker::Worker(ClientDirectory& directory, Limits& limits, const std::vector<std::unique_ptr<Worker>>& colleagues, size_t number)
+    : directory_(directory),
+      limits_(limits),
+      colleagues_(colleagues),
+      number_(number),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      wakeup_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+      core_(*this, directory, limits, directory.settings(), statement_digest, number),
+      helpers_(4),
+      buffer_(kBuffer) {
+  add(*new Socket(Kind::wakeup, wakeup_));
+  core_.set_now(clock_us());
+}
+
+Worker::~Worker() {
+  helpers_.close();
+  for (Socket* socket : sockets_) delete socket;
+  ::close(epoll_);
+}
+
+void Worker::add(Socket& socket) {
+  sockets_.insert(&socket);
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+  if (socket.kind != Kind::listener && socket.kind != Kind::wakeup) event.events |= EPOLLOUT;
+  event.data.ptr = &socket;
+  ::epoll_ctl(epoll_, EPOLL_CTL_ADD, socket.fd, &event);
+}
+
+void Worker::listen(int fd) {
+  auto* socket = new Socket(Kind::listener, fd);
+  listeners_.push_back(socket);
+  add(*socket);
+}
+
+void Worker::stop_listening() {
+  for (Socket* socket : std::exchange(listeners_, {})) bury(*socket);
+}
+
+void Worker::stop() {
+  stopping_ = true;
+  post([] {});
+}
+
+void Worker::post(std::function<void()> work) {
+  {
+    std::lock_guard lock(mutex_);
+    posted_.push_back(std::move(work));
+  }
+  const uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = ::write(wakeup_, &one, sizeof one);
+}
+
+void Worker::run_posted() {
+  uint64_t count = 0;
+  [[maybe_unused]] const ssize_t got = ::read(wakeup_, &count, sizeof count);
+  std::vector<std::function<void()>> work;
+  {
+    std::lock_guard lock(mutex_);
+    work.swap(posted_);
+  }
+  for (const auto& each : work) each();
+}
+
+void Worker::run() {
+  std::array<epoll_event, 256> events;
+  int64_t next_tick = clock_us() + kTick;
+  while (!stopping_) {
+    int64_t now = clock_us();
+    const int64_t wait_us = again_.empty() ? std::max<int64_t>(0, next_tick - now) : 0;
+    const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), static_cast<int>((wait_us + 999) / 1000));
+    now = clock_us();
+    core_.set_now(now);
+    for (int i = 0; i < count; ++i) {
+      auto& socket = *static_cast<Socket*>(events[static_cast<size_t>(i)].data.ptr);
+      if (!socket.dead && !socket.leaving) on_event(socket, events[static_cast<size_t>(i)].events);
+    }
+    if (!again_.empty()) {
+      std::vector<Socket*> again;
+      again.swap(again_);
+      for (Socket* socket : again) {
+        socket->queued = false;
+        if (!socket->dead && !socket->leaving && socket->wanted && !socket->closing) read(*socket);
+      }
+    }
+    if (now >= next_tick) {
+      next_tick = now + kTick;
+      core_.tick();
+      expire();
+    }
+    if (!departures_.empty()) depart();
+    core_.tidy();
+    for (Socket* socket : graves_) delete socket;
+    graves_.clear();
+  }
+}
+
+void Worker::on_event(Socket& socket, uint32_t events) {
+  switch (socket.kind) {
+    case Kind::listener: accept_clients(socket); return;
+    case Kind::wakeup: run_posted(); return;
+    case Kind::http: return;
+    case Kind::canceller:
+      if (socket.connecting && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
+        socket.connecting = false;
+        socket.flush();
+      }
+      if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) gone(socket, "");
+      return;
+    case Kind::client:
+    case Kind::server: break;
+  }
+  if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0) socket.hung_up = true;
+  if ((events & (EPOLLHUP | EPOLLERR)) != 0) socket.broken = socket.broken || (events & EPOLLERR) != 0;
+  if (socket.connecting) {
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) on_connected(socket);
+    if (socket.dead || socket.connecting) return;
+  }
+  if ((events & EPOLLOUT) != 0 && !socket.out.empty() && socket.flush()) {
+    if (socket.closing) {
+      bury(socket);
+      return;
+    }
+    core_.drained(*socket.conn);
+  }
+  if (socket.dead) return;
+  if (socket.closing) {
+    if (socket.hung_up || socket.broken) bury(socket);
+    return;
+  }
+  if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) == 0) return;
+  socket.readable = true;
+  if (socket.wanted) {
+    read(socket);
+  } else if (socket.hung_up && socket.conn != nullptr) {
+    // It waits and has gone away: nobody is to wait for it.
+    gone(socket, "client unexpected eof");
+  }
+}
+
+void Worker::read(Socket& socket) {
+  for (int round = 0; round < kRounds; ++round) {
+    size_t got = 0;
+    const Read result = socket.receive(buffer_.data(), buffer_.size(), got);
+    if (result == Read::nothing) {
+      socket.readable = false;
+      return;
+    }
+    if (result == Read::closed) {
+      gone(socket, socket.kind == Kind::client ? "client unexpected eof" : "server conn crashed?");
+      return;
+    }
+    const bool all = got < buffer_.size() && socket.tls == nullptr && !socket.hung_up;
+    if (all) socket.readable = false;
+    deliver(socket, {buffer_.data(), got});
+    if (socket.dead || socket.closing || all) return;
+    if (!socket.wanted) return;  // `readable` stays: it goes on where it stopped
+  }
+  look_again(socket);
+}
+
+void Worker::deliver(Socket& socket, std::string_view bytes) {
+  if (socket.kind == Kind::client) core_.client_input(static_cast<pool::Client&>(*socket.conn), bytes);
+  else core_.server_input(static_cast<pool::Server&>(*socket.conn), bytes);
+}
+
+void Worker::look_again(Socket& socket) {
+  if (socket.queued) return;
+  socket.queued = true;
+  again_.push_back(&socket);
+}
+
+// The other side has gone.
+void Worker::gone(Socket& socket, std::string_view why) {
+  pool::Conn* conn = socket.conn;
+  socket.broken = true;
+  if (conn == nullptr) {
+    if (auto cancelled = cancels_.find(&socket); cancelled != cancels_.end()) {
+      const uint64_t server = cancelled->second;
+      cancels_.erase(cancelled);
+      if (auto* waiting = alive(server)) core_.cancel_sent(static_cast<pool::Server&>(*waiting));
+    }
+    bury(socket);
+    return;
+  }
+  if (socket.kind == Kind::client) core_.client_gone(static_cast<pool::Client&>(*conn));
+  else core_.server_lost(static_cast<pool::Server&>(*conn), why);
+}
+
+void Worker::bury(Socket& socket) {
+  if (socket.dead) return;
+  socket.dead = true;
+  ::epoll_ctl(epoll_, EPOLL_CTL_DEL, socket.fd, nullptr);
+  if (socket.conn != nullptr) socket.conn->socket = nullptr;
+  socket.conn = nullptr;
+  sockets_.erase(&socket);
+  graves_.push_back(&socket);
+}
+
+void Worker::accept_clients(Socket& listener) {
+  for (int i = 0; i < 256; ++i) {
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    const int fd = ::accept4(listener.fd, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+      if (errno == EMFILE || errno == ENFILE) log::warning("pooler", "no file descriptor is left for a new client");
+      return;
+    }
+    auto* socket = new Socket(Kind::client, fd);
+    if (peer.ss_family != AF_UNIX) set_tcp_options(fd);
+    socket->peer = ip_of(peer);
+    pool::Client& client = core_.accept(socket);
+    socket->conn = &client;
+    add(*socket);
+  }
+  look_again(listener);
+}
+
+bool Worker::send(pool::Conn& to, std::span<const pool::Slice> bytes) {
+  Socket* socket = socket_of(to);
+  if (socket != nullptr) return socket->send(bytes);
+  if (to.is_client && static_cast<pool::Client&>(to).own) {
+    for (const pool::Slice& slice : bytes) directory_.own_output(static_cast<pool::Client&>(to), {slice.data, slice.size});
+  }
+  return true;
+}
+
+void Worker::want_input(pool::Conn& of, bool wanted) {
+  Socket* socket = socket_of(of);
+  if (socket == nullptr) return;
+  socket->wanted = wanted;
+  if (wanted && socket->readable) look_again(*socket);
+}
+
+void Worker::close(pool::Conn& conn) {
+  waiting_.erase(conn.id);
+  if (conn.is_client && static_cast<pool::Client&>(conn).own) directory_.own_closed(static_cast<pool::Client&>(conn));
+  Socket* socket = socket_of(conn);
+  if (socket == nullptr) return;
+  conn.socket = nullptr;
+  socket->conn = nullptr;
+  if (socket->out.empty() || socket->broken || socket->connecting) {
+    bury(*socket);
+    return;
+  }
+  socket->closing = true;
+  socket->deadline = core_.now() + kLinger;
+}
+
+void Worker::expire() {
+  std::vector<Socket*> late;
+  for (Socket* socket : sockets_) {
+    if (socket->deadline != 0 && core_.now() > socket->deadline) late.push_back(socket);
+  }
+  for (Socket* socket : late) {
+    gone(*socket, "connect timeout");
+  }
+}
+
+pool::Conn* Worker::alive(uint64_t id) {
+  auto found = waiting_.find(id);
+  if (found == waiting_.end()) return nullptr;
+  pool::Conn* conn = found->second;
+  waiting_.erase(found);
+  return conn;
+}
+
+void Worker::connect(pool::Server& server) {
+  waiting_[server.id] = &server;
+  const uint64_t id = server.id;
+  Result<Target> target = directory_.target_of(*server.pool);
+  if (!target) {
+    // Not from within the call of the core.
+    post([this, id, why = target.error().text] {
+      if (auto* conn = alive(id)) core_.server_lost(static_cast<pool::Server&>(*conn), why);
+    });
+    return;
+  }
+  server.member = target->member;
+  server.term = target->term;
+  server.address = target->host + ":" + std::to_string(target->port);
+  Address ready;
+  if (make_address(target->host, target->port, ready)) {
+    post([this, id, host = target->host, port = target->port] { connect_to(id, {host}, port); });
+    return;
+  }
+  struct Found {
+    std::vector<std::string> addresses;
+  };
+  auto found = std::make_shared<Found>();
+  helpers_.submit(
+      [found, host = target->host] {
+        addrinfo hints{};
+        hints.ai_socktype = SOCK_STREAM;
+        addrinfo* list = nullptr;
+        if (::getaddrinfo(host.c_str(), nullptr, &hints, &list) != 0) return;
+        for (const addrinfo* each = list; each != nullptr; each = each->ai_next) {
+          char text[INET6_ADDRSTRLEN] = "";
+          const void* address = each->ai_family == AF_INET
+                                    ? static_cast<const void*>(&reinterpret_cast<sockaddr_in*>(each->ai_addr)->sin_addr)
+                                    : static_cast<const void*>(&reinterpret_cast<sockaddr_in6*>(each->ai_addr)->sin6_addr);
+          if (::inet_ntop(each->ai_family, address, text, sizeof text) != nullptr) found->addresses.emplace_back(text);
+        }
+        ::freeaddrinfo(list);
+      },
+      [this, found, id, port = target->port] { post([this, found, id, port] { connect_to(id, found->addresses, port); }); });
+}
+
+void Worker::connect_to(uint64_t server_id, std::vector<std::string> addresses, int port) {
+  pool::Conn* conn = alive(server_id);
+  if (conn == nullptr) return;
+  auto& server = static_cast<pool::Server&>(*conn);
+  Address address;
+  if (addresses.empty() || !make_address(addresses.front(), port, address)) {
+    core_.server_lost(server, "the name of its host is not known");
+    return;
+  }
+  const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    core_.server_lost(server, std::string("no socket: ") + std::strerror(errno));
+    return;
+  }
+  if (address.storage.ss_family != AF_UNIX) set_tcp_options(fd);
+  auto* socket = new Socket(Kind::server, fd);
+  socket->conn = &server;
+  server.socket = socket;
+  socket->connecting = true;
+  const int result = ::connect(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.size);
+  if (result != 0 && errno != EINPROGRESS && errno != EAGAIN) {
+    const std::string why = std::string("connect failed: ") + std::strerror(errno);
+    sockets_.insert(socket);
+    core_.server_lost(server, why);
+    return;
+  }
+  add(*socket);  // its first event says that it is connected, also when it is already
+}
+
+void Worker::on_connected(Socket& socket) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  ::getsockopt(socket.fd, SOL_SOCKET, SO_ERROR, &error, &size);
+  if (error != 0) {
+    gone(socket, std::string("connect failed: ") + std::strerror(error));
+    return;
+  }
+  socket.connecting = false;
+  core_.server_connected(static_cast<pool::Server&>(*socket.conn));
+}
+
+void Worker::send_cancel(pool::Server& server) {
+  // Its peer, whatever that is by now: the key says which backend is meant.
+  Socket* socket = socket_of(server);
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  int fd = -1;
+  if (socket != nullptr && ::getpeername(socket->fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0) {
+    fd = ::socket(peer.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  }
+  if (fd >= 0) {
+    auto* canceller = new Socket(Kind::canceller, fd);
+    canceller->connecting = true;
+    canceller->deadline = core_.now() + kCancelPatience;
+    wire::append_cancel_request(canceller->out, server.key);
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&peer), size) == 0 || errno == EINPROGRESS) {
+      add(*canceller);
+      cancels_[canceller] = server.id;
+      waiting_[server.id] = &server;
+      return;
+    }
+    delete canceller;
+  }
+  const uint64_t id = server.id;
+  waiting_[id] = &server;
+  post([this, id] {
+    if (auto* conn = alive(id)) core_.cancel_sent(static_cast<pool::Server&>(*conn));
+  });
+}
+
+void Worker::derive_scram_keys(pool::Conn& for_whom, std::string_view password, const wire::ScramChallenge& challenge) {
+  const uint64_t id = for_whom.id;
+  waiting_[id] = &for_whom;
+  auto keys = std::make_shared<Result<wire::ScramKeys>>(fail(Errc::cancelled, "not computed"));
+  helpers_.submit([keys, challenge, secret = Secret(std::string(password))] { *keys = wire::scram_keys(secret.reveal(), challenge); },
+                  [this, id, keys] {
+                    post([this, id, keys] {
+                      if (auto* conn = alive(id)) core_.derived(*conn, *keys);
+                    });
+                  });
+}
+
+conf::IpAddress Worker::peer_of(const pool::Client& client) const {
+  const Socket* socket = socket_of(client);
+  return socket == nullptr ? conf::IpAddress{} : socket->peer;
+}
+
+std::string Worker::peer_user(const pool::Client& client) const {
+  const Socket* socket = socket_of(client);
+  ucred who{};
+  socklen_t size = sizeof who;
+  if (socket == nullptr || socket->peer.size != 0) return {};
+  if (::getsockopt(socket->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) return {};
+  passwd entry{};
+  passwd* found = nullptr;
+  std::array<char, 4096> buffer;
+  if (::getpwuid_r(who.uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) return {};
+  return entry.pw_name;
+}
+
+std::string Worker::admit(const pool::Client& client, const pool::Database& database) { return limits_.take_client(client, database); }
+
+void Worker::forget(const pool::Client& client, const pool::Database& database) { limits_.give_client(client, database); }
+
+void Worker::later(pool::Client& own, std::string request) {
+  const uint64_t id = own.id;
+  waiting_[id] = &own;
+  post([this, id, request = std::move(request)] {
+    if (auto* conn = alive(id)) core_.client_input(static_cast<pool::Client&>(*conn), request);
+  });
+}
+
+void Worker::finish_own(pool::Client* own, uint64_t waiting, std::optional<Secret> secret) {
+  uint64_t own_id = 0;
+  if (own != nullptr) {
+    own_id = own->id;
+    waiting_[own_id] = own;
+  }
+  post([this, own_id, waiting, secret = std::move(secret)] {
+    if (auto* conn = alive(own_id)) core_.client_gone(static_cast<pool::Client&>(*conn));
+    if (auto* conn = alive(waiting)) core_.secret_found(static_cast<pool::Client&>(*conn), secret);
+  });
+}
+
+void Worker::start_tls(pool::Client& client) { core_.client_gone(client); }
+
+std::string Worker::server_certificate_digest(const pool::Server&) { return {}; }
+
+void Worker::console_begins(pool::Client& client) { core_.client_gone(client); }
+
+size_t Worker::console_input(pool::Client&, std::string_view bytes) { return bytes.size(); }
+
+void Worker::ask_worker(pool::Pool& pool, size_t worker) {
+  // Pools live as long as their worker. The names are copied: the other worker reads them while we go on.
+  colleagues_[worker]->post([this, other = colleagues_[worker].get(), &pool, database = pool.database->name, user = pool.user] {
+    if (auto transfer = other->core_.give_away(database, user)) {
+      other->give_to_worker(number_, std::move(*transfer));
+    } else {
+      post([this, &pool] { core_.refused(pool); });
+    }
+  });
+}
+
+void Worker::give_to_worker(size_t worker, pool::Transfer transfer) {
+  Socket* socket = socket_of(*transfer.server);
+  socket->leaving = true;
+  departures_.push_back({colleagues_[worker].get(), socket, std::move(transfer)});
+}
+
+void Worker::depart() {
+  for (Departure& each : departures_) {
+    Socket* socket = each.socket;
+    ::epoll_ctl(epoll_, EPOLL_CTL_DEL, socket->fd, nullptr);
+    sockets_.erase(socket);
+    if (socket->queued) std::erase(again_, socket);
+    socket->queued = false;
+    each.to->post([to = each.to, socket, transfer = std::move(each.transfer)]() mutable { to->take_over(std::move(transfer), socket); });
+  }
+  departures_.clear();
+}
+
+void Worker::take_over(pool::Transfer transfer, Socket* socket) {
+  pool::Pool* pool = core_.find_pool(transfer.database, transfer.user);
+  socket->leaving = false;
+  socket->wanted = true;
+  add(*socket);  // reports at once what came meanwhile
+  core_.adopt(std::move(transfer), *pool);
+}
+
+void Worker::cancel_elsewhere(const wire::CancelKey& key) {
+  for (size_t i = 0; i < colleagues_.size(); ++i) {
+    if (i == number_) continue;
+    colleagues_[i]->post([other = colleagues_[i].get(), key] { other->core_.cancel(key, false); });
+  }
+}
+
+void Worker::random(std::span<uint8_t> bytes) {
+  for (uint8_t& byte : bytes) {
+    if (random_left_ == 0) {
+      while (::getrandom(random_.data(), random_.size(), 0) != static_cast<ssize_t>(random_.size())) {}
+      random_left_ = random_.size();
+    }
+    byte = std::exchange(random_[--random_left_], uint8_t{0});
+  }
+}
+
+void Worker::log(pool::LogLevel level, const pool::Conn* about, std::string_view text) {
+  const char kind = about == nullptr ? '-' : about->is_client ? 'C' : 'S';
+  const uint64_t id = about == nullptr ? 0 : about->id;
+  switch (level) {
+    case pool::LogLevel::debug: log::debug("pooler", "{}-{}: {}", kind, id, text); break;
+    case pool::LogLevel::info: log::info("pooler", "{}-{}: {}", kind, id, text); break;
+    case pool::LogLevel::warning: log::warning("pooler", "{}-{}: {}", kind, id, text); break;
+    case pool::LogLevel::error: log::error("pooler", "{}-{}: {}", kind, id, text); break;
+  }
+}
+
+}  // namespace pgdba::pooler

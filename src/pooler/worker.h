@@ -1,0 +1,127 @@
+// One thread of the pooler: its sockets, its part of the pooling core, one epoll.
+//
+// Carries out what the core asks (pool/host.h) and reports what happens. Nothing here decides who gets which server.
+// Invariant: the thread never waits but in epoll_wait; names are looked up and passwords hashed by helper threads, whose
+// answers come in through post().
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "conf/ip_range.h"
+#include "net/helpers.h"
+#include "pool/core.h"
+#include "pooler/loop/socket.h"
+
+namespace pgdba::pooler {
+
+// Where a server connection goes.
+struct Target {
+  std::string host;  // a name, an address, or the folder of a unix socket
+  int port = 5432;
+  std::string member;   // of the cluster; empty where there is none
+  uint64_t term = 0;    // of the leader when it was chosen
+};
+
+class ClientDirectory;
+class Limits;
+
+class Worker : public pool::Host {
+ public:
+  // `colleagues`: all workers, this one among them at `number`; filled before any of them runs.
+  Worker(ClientDirectory& directory, Limits& limits, const std::vector<std::unique_ptr<Worker>>& colleagues, size_t number);
+  ~Worker() override;
+
+  // A listening socket, non-blocking; owned from now on.
+  void listen(int fd);
+  void stop_listening();
+  void run();    // until stop()
+  void stop();   // from any thread
+  void post(std::function<void()> work);  // from any thread: runs on this one
+
+  [[nodiscard]] pool::Core& core() { return core_; }
+
+  // For the directory. The peer's address; size 0: a unix socket. The system's user on the other end of a unix socket.
+  conf::IpAddress peer_of(const pool::Client& client) const;
+  std::string peer_user(const pool::Client& client) const;
+  std::string admit(const pool::Client& client, const pool::Database& database);
+  void forget(const pool::Client& client, const pool::Database& database);
+  // A client that waits for the answer to a question of the directory, by which it is found again if it still is there.
+  void remember(pool::Client& client) { waiting_[client.id] = &client; }
+  // Gives a client of our own something to say, in the next round.
+  void later(pool::Client& own, std::string request);
+  // The question is answered: our own client goes, in the next round, and the one that waited goes on.
+  void finish_own(pool::Client* own, uint64_t waiting, std::optional<Secret> secret);
+
+  // pool::Host
+  bool send(pool::Conn& to, std::span<const pool::Slice> bytes) override;
+  void want_input(pool::Conn& of, bool wanted) override;
+  void close(pool::Conn& conn) override;
+  void connect(pool::Server& server) override;
+  void send_cancel(pool::Server& server) override;
+  void derive_scram_keys(pool::Conn& for_whom, std::string_view password, const wire::ScramChallenge& challenge) override;
+  void start_tls(pool::Client& client) override;
+  std::string server_certificate_digest(const pool::Server& server) override;
+  void console_begins(pool::Client& client) override;
+  size_t console_input(pool::Client& client, std::string_view bytes) override;
+  void cancel_elsewhere(const wire::CancelKey& key) override;
+  void ask_worker(pool::Pool& pool, size_t worker) override;
+  void give_to_worker(size_t worker, pool::Transfer transfer) override;
+  void random(std::span<uint8_t> bytes) override;
+  void log(pool::LogLevel level, const pool::Conn* about, std::string_view text) override;
+
+ private:
+  void on_event(Socket& socket, uint32_t events);
+  void accept_clients(Socket& listener);
+  void read(Socket& socket);
+  void deliver(Socket& socket, std::string_view bytes);
+  void gone(Socket& socket, std::string_view why);
+  void look_again(Socket& socket);
+  void bury(Socket& socket);
+  void add(Socket& socket);
+  void on_connected(Socket& socket);
+  void connect_to(uint64_t server_id, std::vector<std::string> addresses, int port);
+  Socket* socket_of(const pool::Conn& conn) const { return static_cast<Socket*>(conn.socket); }
+  pool::Conn* alive(uint64_t id);
+  void expire();
+  void depart();
+  void take_over(pool::Transfer transfer, Socket* socket);
+  void run_posted();
+
+  ClientDirectory& directory_;
+  Limits& limits_;
+  const std::vector<std::unique_ptr<Worker>>& colleagues_;
+  const size_t number_;
+  int epoll_;
+  int wakeup_;
+  pool::Core core_;
+  net::Helpers helpers_;
+  std::vector<char> buffer_;
+  std::vector<Socket*> again_;   // became wanted, or have more than one round's share
+  std::vector<Socket*> graves_;
+  // Leave for another worker at the end of the round, when nothing of this round points at them any more.
+  struct Departure {
+    Worker* to = nullptr;
+    Socket* socket = nullptr;
+    pool::Transfer transfer;
+  };
+  std::vector<Departure> departures_;
+  std::unordered_set<Socket*> sockets_;
+  std::unordered_map<uint64_t, pool::Conn*> waiting_;   // connections that a helper works for
+  std::unordered_map<Socket*, uint64_t> cancels_;        // which server a cancel request is for
+  std::vector<Socket*> listeners_;
+  std::array<uint8_t, 4096> random_{};
+  size_t random_left_ = 0;
+  std::atomic<bool> stopping_ = false;
+  std::mutex mutex_;
+  std::vector<std::function<void()>> posted_;
+};
+
+}  // namespace pgdba::pooler
