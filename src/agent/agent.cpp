@@ -347,6 +347,7 @@ Result<void> Agent::reload() {
   keep("postgresql.listen", settings->postgresql.listen_addresses, settings_.postgresql.listen_addresses);
   keep("the port of postgresql.listen", settings->postgresql.port, settings_.postgresql.port);
   keep("postgresql.connect_address", settings->postgresql.connect_address, settings_.postgresql.connect_address);
+  keep("postgresql.pgpass", settings->postgresql.pgpass, settings_.postgresql.pgpass);
   keep("restapi.listen", settings->restapi.listen, settings_.restapi.listen);
   keep("restapi.connect_address", settings->restapi.connect_address, settings_.restapi.connect_address);
   if (settings->restapi.certfile.empty() != settings_.restapi.certfile.empty()) {

@@ -52,6 +52,7 @@ pg::Settings pg_settings(const conf::AgentSettings& from) {
   // Beside our own log where there is a folder for logs, so that whoever rotates and collects those has this one, too.
   to.log_file = from.log.dir.empty() ? to.layout.in_state("postgresql.log") : from.log.dir + "/postgresql.log";
   to.database = from.postgresql.database;
+  to.pgpass = from.postgresql.pgpass;
   to.superuser = login(from.postgresql.superuser);
   to.replication = login(from.postgresql.replication);
   to.rewind = login(from.postgresql.rewind);

@@ -15,6 +15,7 @@
 #include "dcs/etcd.h"
 #include "net/log.h"
 #include "net/pq.h"
+#include "pg/conninfo.h"
 #include "pg/layout.h"
 #include "wire/keys.h"
 
@@ -53,6 +54,10 @@ log::Options log_options(const conf::LogSettings& settings) {
   options.file = "patroni.log";  // what Patroni's tools rotate and read
   options.file_count = settings.file_num;
   options.file_bytes = static_cast<size_t>(settings.file_size);
+  options.file_mode = settings.mode;
+  options.format = settings.format;
+  options.date_format = settings.dateformat;
+  options.most_waiting = static_cast<size_t>(settings.max_queue_size);
   options.background = true;
   return options;
 }
@@ -105,6 +110,11 @@ int run(const std::string& file, conf::AgentSettings settings, std::vector<std::
   if (!lock) return complain(1, lock.error().text);
   if (auto logging = log::init(log_options(settings.log)); !logging) return complain(1, logging.error().text);
 
+  if (auto usable = pg::usable_passfile(settings.postgresql.pgpass); !usable) {
+    log::warning("config", "postgresql.pgpass is not used, a password file in {} is: {}", pg.layout.run_dir, usable.error().text);
+    settings.postgresql.pgpass.clear();
+  }
+
   net::Loop loop;
   auto store = dcs::make_etcd_store(loop, etcd_options(settings.etcd));
   if (!store) return complain(1, store.error().text);
@@ -113,16 +123,21 @@ int run(const std::string& file, conf::AgentSettings settings, std::vector<std::
   const std::string prefix = wire::key_prefix(settings.name_space, settings.scope);
   log::info("agent", "pgdba {} starts member={} scope={} data_dir={}", kVersion, settings.name, settings.scope, settings.postgresql.data_dir);
 
+  const conf::LogSettings log_settings = settings.log;
   Agent agent({loop, **store, std::move(settings), prefix, fresh_run_id(), *tls});
   if (auto prepared = agent.prepare(); !prepared) {
     log::flush();
     return complain(1, prepared.error().text);
   }
-  agent.set_reload([file, environment]() -> Result<conf::AgentSettings> {
+  agent.set_reload([file, environment, logs = log_settings]() mutable -> Result<conf::AgentSettings> {
     auto reading = read_settings(file, environment);
     if (!reading) return tl::unexpected(std::move(reading.error()));
     if (!reading->ok()) return fail(Errc::invalid, fmt::format("{}", fmt::join(reading->errors, "; ")));
     for (const std::string& warning : reading->warnings) log::warning("config", "{}", warning);
+    if (reading->settings.log != logs) {
+      if (auto logging = log::init(log_options(reading->settings.log)); !logging) return tl::unexpected(std::move(logging.error()));
+      logs = reading->settings.log;
+    }
     return std::move(reading->settings);
   });
   int code = 1;

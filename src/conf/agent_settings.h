@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/line_format.h"
 #include "base/secret.h"
 #include "base/time.h"
 #include "conf/host_port.h"
@@ -76,10 +77,9 @@ struct PostgresqlSettings {
   uint16_t port = 0;
   Address connect_address;  // published as conn_url; the first usable listen address if not given
   std::string data_dir;
-  std::string config_dir;  // data_dir if not given
   std::string bin_dir;     // empty: PATH
   std::string database = "postgres";
-  std::string pgpass;  // file; empty: the agent chooses one below its run directory
+  std::string pgpass;  // absolute; the password file of what connects to other members; empty: some in the run directory
   Login superuser;
   Login replication;
   Login rewind;                                    // the superuser if not given
@@ -102,8 +102,11 @@ struct LogSettings {
   std::string dir;             // empty: stderr
   int file_num = 4;
   int64_t file_size = 25 * 1000 * 1000;  // bytes
-  std::optional<int> mode;               // permission bits; nullopt: umask
-  bool deduplicate_heartbeat_logs = false;
+  std::optional<int> mode;               // permission bits; nullopt: the agent's umask, so 0600
+  std::optional<LineFormat> format;      // nullopt: this project's own lines
+  std::string dateformat;                // of asctime, for strftime; empty: Python's, with milliseconds
+  int max_queue_size = 1024;             // lines that wait for a slow disk
+  bool operator==(const LogSettings&) const = default;
 };
 
 struct CtlSettings {

@@ -202,6 +202,53 @@ void read_bootstrap(Section& top, AgentSettings& settings) {
   s.finish();
 }
 
+// A text, or (for json) a list of fields, each a name or {field: name in the object}.
+std::vector<std::pair<std::string, std::string>> json_fields(Section& s, const YamlNode& list) {
+  std::vector<std::pair<std::string, std::string>> fields;
+  for (const YamlNode& item : list.list) {
+    if (item.kind == Kind::text) {
+      fields.emplace_back(item.text, item.text);
+    } else if (item.kind == Kind::map) {
+      for (const auto& [field, name] : item.map) {
+        if (name.kind == Kind::text) {
+          fields.emplace_back(field, name.text);
+        } else {
+          s.warn("format", fmt::format("{} was left out: its new name is no text", field));
+        }
+      }
+    } else {
+      s.warn("format", fmt::format("{} was left out: a field is a name, or a map of one to another", describe(item)));
+    }
+  }
+  return fields;
+}
+
+std::optional<LineFormat> line_format(Section& s, bool json) {
+  const YamlNode* given = s.get("format");
+  const bool dated = s.has("dateformat");
+  if (given && given->kind != Kind::text && !(json && given->kind == Kind::list)) {
+    s.warn("format", json ? "ignored: neither a text nor a list" : "ignored: no text (a list is for type: json)");
+    given = nullptr;
+  }
+  std::optional<LineFormat> out;
+  if (given && given->kind == Kind::list) {
+    if (auto fields = json_fields(s, *given); !fields.empty()) out = json_line_format(fields);
+  } else if (given) {
+    out = parse_line_format(given->text);
+  }
+  if (!out && (json || dated)) out = parse_line_format(kPatroniLineFormat);
+  if (!out) return out;
+  out->json = json;
+  const YamlNode* fixed = s.get("static_fields");
+  if (fixed && fixed->kind != Kind::map) s.warn("static_fields", "ignored: no map");
+  if (fixed && !json) s.warn("static_fields", "ignored: only for type: json");
+  if (fixed && fixed->kind == Kind::map && json) {
+    for (const auto& [name, value] : fixed->map) out->static_fields.emplace_back(name, to_json(value));
+  }
+  if (!out->unknown.empty()) s.warn("format", fmt::format("these fields stay empty, since nothing here has them: {}", join(out->unknown, ", ")));
+  return out;
+}
+
 void read_log(Section& top, AgentSettings& settings) {
   Section s = top.section("log");
   LogSettings& out = settings.log;
@@ -222,9 +269,14 @@ void read_log(Section& top, AgentSettings& settings) {
       s.wrong("mode", "permission bits like 0640");
     }
   }
-  out.deduplicate_heartbeat_logs = s.boolean("deduplicate_heartbeat_logs").value_or(false);
-  if (out.type != "plain") s.known_but_idle({"type"});
-  s.known_but_idle({"mode", "deduplicate_heartbeat_logs", "traceback_level", "format", "dateformat", "static_fields", "max_queue_size", "loggers"});
+  out.format = line_format(s, out.type == "json");
+  out.dateformat = s.text_or("dateformat", "");
+  out.max_queue_size = static_cast<int>(s.integer("max_queue_size", out.max_queue_size, 1, 1'000'000));
+  s.get("static_fields");  // read with the format, if there is one
+  // Both hold by themselves: what repeats is not logged, and there are no tracebacks.
+  s.boolean("deduplicate_heartbeat_logs");
+  s.get("traceback_level");
+  s.known_but_idle({"loggers"});
   s.finish();
 }
 

@@ -123,10 +123,18 @@ void read_postgresql(Section& top, AgentSettings& settings) {
   if (data_dir ? data_dir->empty() : !s.has("data_dir")) {
     s.missing("data_dir", "the directory of the database, for example /var/lib/postgresql/15/main");
   }
-  out.config_dir = s.text_or("config_dir", out.data_dir);
+  // What holds at rest must lie where a plain `pg_ctl start -D` finds it, so the files cannot go elsewhere.
+  if (std::string folder = s.text_or("config_dir", out.data_dir); folder != out.data_dir) {
+    s.warn("config_dir", fmt::format("not used: pgdba keeps the configuration files in data_dir and reads none from {}; put what those "
+                                     "set into postgresql.parameters, pg_hba and pg_ident", folder));
+  }
   out.bin_dir = s.text_or("bin_dir", "");
   out.database = s.text_or("database", "postgres");
   out.pgpass = s.text_or("pgpass", "");
+  if (!out.pgpass.empty() && !out.pgpass.starts_with('/')) {
+    s.warn("pgpass", "not used: it must be an absolute path, since agent and PostgreSQL run in different folders");
+    out.pgpass.clear();
+  }
   read_authentication(s, out);
   read_parameters(s, out);
   out.pg_hba = s.texts("pg_hba", "a list of lines of pg_hba.conf");
@@ -149,7 +157,7 @@ void read_postgresql(Section& top, AgentSettings& settings) {
   s.known_but_idle({"proxy_address", "bin_name", "config_base_name", "custom_conf", "krbsrvname", "parameters_primary",
                     "parameters_replica", "parameters_standby_leader", "pg_hba_primary", "pg_hba_replica",
                     "pg_hba_standby_leader", "pg_ident_primary", "pg_ident_replica", "pg_ident_standby_leader",
-                    "recovery_conf", "config_dir", "pgpass", "callbacks", "create_replica_method", "pre_promote", "before_stop"});
+                    "recovery_conf", "callbacks", "create_replica_method", "pre_promote", "before_stop"});
   mark_custom_methods(top, s);
   s.finish();
 }

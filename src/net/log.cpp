@@ -3,10 +3,13 @@
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <ctime>
 #include <deque>
 #include <filesystem>
 #include <memory>
@@ -19,14 +22,21 @@
 namespace pgdba::log {
 namespace {
 
-constexpr size_t max_waiting_lines = 1024;
 using Clock = spdlog::log_clock;
 using Sinks = std::vector<std::shared_ptr<spdlog::sinks::sink>>;
 
 struct Line {
   Clock::time_point time;
-  spdlog::level::level_enum level = spdlog::level::info;
-  std::string text;
+  Level level = Level::info;
+  std::string component;
+  std::string message;
+};
+
+// How lines look, and where they go: replaced as a whole by init().
+struct Output {
+  Sinks sinks;
+  std::optional<LineFormat> format;
+  std::string date_format;
 };
 
 std::string_view level_name(Level level) {
@@ -53,8 +63,52 @@ spdlog::level::level_enum spdlog_level(Level level) {
   return spdlog::level::off;
 }
 
+// Python's numbers.
+int level_number(Level level) {
+  switch (level) {
+    case Level::trace: return 5;
+    case Level::debug: return 10;
+    case Level::info: return 20;
+    case Level::warning: return 30;
+    case Level::error: return 40;
+    case Level::off: break;
+  }
+  return 0;
+}
+
+std::string moment(const std::string& format, int64_t ms, bool utc) {
+  const time_t seconds = static_cast<time_t>(ms / 1000);
+  tm parts{};
+  if (utc) {
+    gmtime_r(&seconds, &parts);
+  } else {
+    localtime_r(&seconds, &parts);
+  }
+  char text[200];
+  return std::string(text, std::strftime(text, sizeof text, format.c_str(), &parts));
+}
+
+std::string format(const Output& output, const Line& line) {
+  const int64_t ms = std::chrono::duration_cast<std::chrono::milliseconds>(line.time.time_since_epoch()).count();
+  if (!output.format) {
+    return fmt::format("{}.{:03}Z {:<7} {}: {}", moment("%Y-%m-%dT%H:%M:%S", ms, true), ms % 1000, level_name(line.level), line.component,
+                       printable(line.message));
+  }
+  LogRecord record;
+  record.asctime = output.date_format.empty() ? fmt::format("{},{:03}", moment("%Y-%m-%d %H:%M:%S", ms, false), ms % 1000)
+                                              : moment(output.date_format, ms, false);
+  record.level = level_name(line.level);
+  record.level_number = level_number(line.level);
+  record.component = line.component;
+  record.message = line.message;
+  record.created_ms = ms;
+  record.process = ::getpid();
+  return format_line(*output.format, record);
+}
+
+// spdlog only adds the line's end.
 std::unique_ptr<spdlog::formatter> line_format() {
-  return std::make_unique<spdlog::pattern_formatter>("%Y-%m-%dT%H:%M:%S.%eZ %v", spdlog::pattern_time_type::utc);
+  return std::make_unique<spdlog::pattern_formatter>("%v");
 }
 
 std::shared_ptr<spdlog::sinks::sink> stderr_sink() {
@@ -72,7 +126,8 @@ struct Writer {
   std::mutex mutex;  // of everything below
   std::condition_variable work, drained;
   std::deque<Line> waiting;
-  Sinks sinks{stderr_sink()};
+  std::shared_ptr<const Output> output = std::make_shared<Output>(Output{{stderr_sink()}, {}, {}});
+  size_t most_waiting = 1024;
   bool background = false;
   bool has_thread = false;
   bool writing = false;
@@ -83,9 +138,10 @@ struct Writer {
     return *writer;
   }
 
-  static void write_to(const Sinks& sinks, const Line& line) {
-    spdlog::details::log_msg message(line.time, {}, {}, line.level, line.text);
-    for (const auto& sink : sinks) {
+  static void write_to(const Output& output, const Line& line) {
+    const std::string text = format(output, line);
+    spdlog::details::log_msg message(line.time, {}, {}, spdlog_level(line.level), text);
+    for (const auto& sink : output.sinks) {
       try {
         sink->log(message);
         sink->flush();
@@ -98,12 +154,12 @@ struct Writer {
   void submit(Line line) {
     std::unique_lock lock(mutex);
     if (!background) {
-      Sinks now = sinks;
+      auto now = output;
       lock.unlock();
-      write_to(now, line);
+      write_to(*now, line);
       return;
     }
-    if (waiting.size() >= max_waiting_lines) {
+    if (waiting.size() >= most_waiting) {
       waiting.pop_front();
       ++dropped;
     }
@@ -117,39 +173,21 @@ struct Writer {
       work.wait(lock, [&] { return !waiting.empty(); });
       Line line = std::move(waiting.front());
       waiting.pop_front();
-      Sinks now = sinks;
+      auto now = output;
       uint64_t lost = dropped - reported;
       reported += lost;
       writing = true;
       lock.unlock();
       if (lost != 0) {
-        write_to(now, {line.time, spdlog::level::warn, fmt::format("WARNING log: lines were dropped count={}", lost)});
+        write_to(*now, {line.time, Level::warning, "log", fmt::format("lines were dropped count={}", lost)});
       }
-      write_to(now, line);
+      write_to(*now, line);
       lock.lock();
       writing = false;
       if (waiting.empty()) drained.notify_all();
     }
   }
 };
-
-// One line stays one line whatever a peer put into the text.
-std::string printable(std::string_view text) {
-  std::string out;
-  out.reserve(text.size());
-  for (char c : text) {
-    if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\t') {
-      out += ' ';
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
-    } else {
-      out += c;
-    }
-  }
-  return out;
-}
 
 }  // namespace
 
@@ -159,9 +197,16 @@ Result<void> init(const Options& options) {
   if (!options.dir.empty()) {
     try {
       std::filesystem::create_directories(options.dir);
+      spdlog::file_event_handlers events;
+      if (options.file_mode) {
+        // Also the next one after a rotation.
+        events.after_open = [mode = static_cast<mode_t>(*options.file_mode)](const spdlog::filename_t&, std::FILE* file) {
+          (void)::fchmod(::fileno(file), mode);
+        };
+      }
       auto file = std::make_shared<spdlog::sinks::rotating_file_sink_mt>(
           options.dir + "/" + options.file, std::max<size_t>(options.file_bytes, 4096),
-          static_cast<size_t>(std::max(options.file_count, 0)));
+          static_cast<size_t>(std::max(options.file_count, 0)), false, events);
       file->set_formatter(line_format());
       sinks.push_back(std::move(file));
     } catch (const std::exception& problem) {
@@ -171,7 +216,8 @@ Result<void> init(const Options& options) {
   Writer& writer = Writer::get();
   std::lock_guard lock(writer.mutex);
   writer.level = options.level;
-  writer.sinks = std::move(sinks);
+  writer.output = std::make_shared<Output>(Output{std::move(sinks), options.format, options.date_format});
+  writer.most_waiting = std::max<size_t>(options.most_waiting, 1);
   writer.background = options.background;
   if (options.background && !writer.has_thread) {
     writer.has_thread = true;
@@ -216,8 +262,7 @@ std::string quoted(std::string_view text) {
 }
 
 void write(Level level, std::string_view component, std::string_view message) {
-  Writer::get().submit({Clock::now(), spdlog_level(level),
-                        fmt::format("{:<7} {}: {}", level_name(level), component, printable(message))});
+  Writer::get().submit({Clock::now(), level, std::string(component), std::string(message)});
 }
 
 }  // namespace pgdba::log

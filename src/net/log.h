@@ -6,28 +6,32 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "base/error.h"
+#include "base/line_format.h"
 
 namespace pgdba::log {
 
 enum class Level { trace, debug, info, warning, error, off };
-enum class Format { text };  // json comes with the issue that needs it
 
 struct Options {
   Level level = Level::info;
-  Format format = Format::text;
+  std::optional<LineFormat> format;  // nullopt: the line above
+  std::string date_format;           // of asctime in `format`, local time, for strftime; empty: "2026-11-23 13:01:02,146"
   bool to_stderr = true;
   std::string dir;             // empty: no file
   std::string file = "pgdba.log";
   int file_count = 4;          // rotated files kept beside the current one
   size_t file_bytes = 25'000'000;
-  // true: a helper thread writes, and a full disk or a stuck terminal costs the caller nothing; past 1,024 waiting
+  std::optional<int> file_mode;  // permission bits of each file from its making on; nullopt: umask
+  // true: a helper thread writes, and a full disk or a stuck terminal costs the caller nothing; past so many waiting
   // lines the oldest are dropped and counted. For the agent. false: written before the call returns. For the CLI.
   bool background = false;
+  size_t most_waiting = 1024;
 };
 
 Result<void> init(const Options& options);  // may be called again (reload)

@@ -1,8 +1,14 @@
 #include "pg/conninfo.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 #include "base/text.h"
+#include "pg/durable.h"
 
 namespace pgdba::pg {
 
@@ -90,6 +96,25 @@ std::string passfile_line(const HostPort& at, const Login& login) {
   if (login.password.empty()) return {};
   return fmt::format("{}:{}:*:{}:{}\n", escape(at.host, ":\\"), at.port, escape(login.user, ":\\"),
                      escape(login.password.reveal(), ":\\"));
+}
+
+Result<void> usable_passfile(const std::string& path) {
+  if (path.empty()) return {};
+  if (!path.starts_with('/')) return fail(Errc::invalid, fmt::format("{} is not an absolute path", path));
+  for (char c : path) {
+    if (static_cast<unsigned char>(c) < 0x20) return fail(Errc::invalid, "its path holds a control character");
+  }
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) == 0) {
+    if (!S_ISREG(info.st_mode)) return fail(Errc::invalid, fmt::format("{} is no ordinary file", path));
+    if (info.st_uid != ::geteuid()) return fail(Errc::denied, fmt::format("{} belongs to uid {}, not to us ({})", path, info.st_uid, ::geteuid()));
+  } else if (errno != ENOENT) {
+    return fail(Errc::denied, fmt::format("{}: {}", path, std::strerror(errno)));
+  }
+  if (::access(folder_of(path).c_str(), W_OK | X_OK) != 0) {
+    return fail(Errc::denied, fmt::format("{}: {}", folder_of(path), std::strerror(errno)));
+  }
+  return {};
 }
 
 net::PgTarget target_for(const HostPort& at, const Login& login, std::string database, std::string application_name) {

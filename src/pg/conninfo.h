@@ -34,6 +34,10 @@ std::string conninfo_for(const HostPort& at, const Login& login, const std::stri
 // One line of a password file, its special bytes escaped; empty when there is no password.
 std::string passfile_line(const HostPort& at, const Login& login);
 
+// May `path` (empty: none) become our password file? It must be absolute, and there either nothing or a file of ours: its
+// content is replaced. Errors say why not. Blocking.
+Result<void> usable_passfile(const std::string& path);
+
 net::PgTarget target_for(const HostPort& at, const Login& login, std::string database, std::string application_name);
 
 }  // namespace pgdba::pg

@@ -29,7 +29,12 @@ namespace fs = std::filesystem;
 class SecretFile {
  public:
   SecretFile(std::string path) : path_(std::move(path)) {}
-  ~SecretFile() { ::unlink(path_.c_str()); }
+  // The operator's file (postgresql.pgpass) if there is one, and then it stays; the next writer replaces its content.
+  SecretFile(const Settings& settings, std::string_view name)
+      : path_(settings.pgpass.empty() ? settings.layout.in_run(name) : settings.pgpass), stays_(!settings.pgpass.empty()) {}
+  ~SecretFile() {
+    if (!stays_) ::unlink(path_.c_str());
+  }
   SecretFile(const SecretFile&) = delete;
   SecretFile& operator=(const SecretFile&) = delete;
   Result<void> write(const std::string& text) const { return write_durably(path_, text); }
@@ -37,6 +42,7 @@ class SecretFile {
 
  private:
   std::string path_;
+  bool stays_ = false;
 };
 
 void show(Progress* progress, std::string step) {
@@ -318,7 +324,7 @@ Task<Result<void>> clone(Server& server, std::string conn_url, Progress* progres
 
   show(progress, "pg_basebackup");
   auto file_system = std::make_shared<FileSystem>(layout.data_dir);
-  SecretFile passfile(layout.in_run("clone.pass"));
+  SecretFile passfile(settings, "clone.pass");
   if (auto written = passfile.write(passfile_line(*source, settings.replication)); !written) co_return written;
   // The name must not be the member's: a base backup acknowledges what it has streamed (W9).
   std::string dsn = conninfo_for(*source, settings.replication, passfile.path(), "pgdba_clone_" + settings.name);
@@ -385,7 +391,7 @@ Task<Result<void>> rewind(Server& server, std::string conn_url, Progress* progre
       co_return tl::unexpected(std::move(recovered.error()).context("crash recovery before pg_rewind"));
     }
   }
-  SecretFile passfile(layout.in_run("rewind.pass"));
+  SecretFile passfile(settings, "rewind.pass");
   if (auto written = passfile.write(passfile_line(*source, settings.rewind_login())); !written) co_return written;
   std::string dsn = conninfo_for(*source, settings.rewind_login(), passfile.path(), "pgdba_clone_" + settings.name,
                                  {{"dbname", settings.database}});

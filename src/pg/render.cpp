@@ -171,7 +171,7 @@ RenderedFiles render(const Settings& settings, const FileInputs& inputs, const P
   std::string conninfo;
   if (config.upstream == PgConfig::Upstream::member) {
     if (auto at = parse_conn_url(config.upstream_conn_url)) {
-      std::string passfile = settings.replication.password.empty() ? "" : settings.layout.in_run("walreceiver.pass");
+      std::string passfile = settings.replication.password.empty() ? "" : settings.walreceiver_passfile();
       conninfo = conninfo_for(*at, settings.replication, passfile, settings.name);
       out.passfile = passfile_line(*at, settings.replication);
     } else {

@@ -36,6 +36,7 @@ struct Settings {
   std::string bin_dir;   // empty: looked for
   std::string log_file;  // stdout and stderr of PostgreSQL, appended
   std::string database = "postgres";
+  std::string pgpass;    // the password file of the walreceiver and of jobs, written again for each; empty: some in run_dir
   Login superuser;
   Login replication;
   Login rewind;  // user empty: the superuser
@@ -47,6 +48,7 @@ struct Settings {
   std::string post_bootstrap;  // a command; gets a connection string without password as its one argument
 
   [[nodiscard]] const Login& rewind_login() const { return rewind.user.empty() ? superuser : rewind; }
+  [[nodiscard]] std::string walreceiver_passfile() const { return pgpass.empty() ? layout.in_run("walreceiver.pass") : pgpass; }
 };
 
 // What may change while the agent runs, from the local file and from the dynamic configuration.

@@ -93,7 +93,7 @@ Result<Written> write_files(const Settings& settings, FileInputs inputs, const P
   // pgdba.ha.conf says what the whole means, so it comes last; the other order would claim a gate that is not closed
   // yet. Before it, too, what holds at rest: the postmaster that is started next leaves it behind when it is killed.
   std::vector<std::pair<std::string, const std::string*>> order;
-  if (!files.passfile.empty()) order.emplace_back(layout.in_run("walreceiver.pass"), &files.passfile);
+  if (!files.passfile.empty()) order.emplace_back(settings.walreceiver_passfile(), &files.passfile);
   order.emplace_back(layout.hba_conf(), &files.rest_hba);
   if (!files.pg_ident.empty()) order.emplace_back(layout.ident_conf(), &files.pg_ident);
   order.emplace_back(layout.postgresql_conf(), &files.postgresql_conf);

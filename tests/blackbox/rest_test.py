@@ -1,6 +1,7 @@
 """The REST interface of the agents, as load balancers, monitoring and patronictl use it; and clients that mean harm."""
 import contextlib
 import json
+import os
 import re
 import socket
 import threading
@@ -60,6 +61,48 @@ def test_writes_want_a_password(cluster, path, body):
     assert node.rest(path, "POST", body, login=False)[0] == 401
     assert node.rest(path, "POST", body, {"Authorization": "Basic cGdkYmE6d3Jvbmc="}, login=False)[0] == 401
     assert node.postmaster().pid == before
+
+
+def test_reload_applies_the_log_settings(cluster):
+    """Format, level and mode of the log change with POST /reload, and back; what Patroni's documentation shows as an example."""
+    node = cluster.replicas()[0]
+    settings = os.path.join(node.folder, "patroni.yml")
+    with open(settings) as file:
+        before = file.read()
+    folder = re.search(r"^log:\n(?: .*\n)*?  dir: (.*)$", before, re.M)[1].strip("'\"")
+    log = os.path.join(folder, "patroni.log")
+    level = re.search(r"^log:\n(?: .*\n)*?(  level: .*\n)", before, re.M)[1]
+    more = "".join(f"  {line}\n" for line in (
+        "level: DEBUG", "type: json", "mode: 0640", "format: [message, module, {asctime: '@timestamp'}, {levelname: level}]",
+        "dateformat: '%Y'", "static_fields: {app: patroni}"))
+    try:
+        with open(settings, "w") as file:
+            file.write(before.replace(level, more, 1))
+        assert node.rest("/reload", "POST", {})[0] in (200, 202)
+        with open(log) as file:
+            line = wait_until("the line in the log", 5, lambda: next((line for line in file if '"settings reloaded"' in line), None))
+        told = json.loads(line)
+        assert list(told) == ["message", "module", "@timestamp", "level", "app"]
+        assert (told["message"], told["module"], told["level"], told["app"]) == ("settings reloaded", "agent", "INFO", "patroni")
+        assert re.fullmatch(r"\d{4}", told["@timestamp"])
+        assert os.stat(log).st_mode & 0o777 == 0o640
+    finally:
+        with open(settings, "w") as file:
+            file.write(before)
+        assert node.rest("/reload", "POST", {})[0] in (200, 202)
+    with open(log) as file:
+        plain = wait_until("a plain line", 5, lambda: next((line for line in file if re.match(r"\d{4}-.*Z INFO +agent: settings reloaded", line)), None))
+    assert plain
+
+
+def test_the_walreceiver_uses_the_password_file_of_the_settings(cluster):
+    for node in cluster.replicas():
+        file = os.path.join(node.folder, "pgpass")
+        info = os.stat(file)
+        assert info.st_mode & 0o777 == 0o600 and info.st_uid == os.stat(f"/proc/{node.postmaster().pid}").st_uid
+        assert f"passfile={file}" in node.sql("select conninfo from pg_stat_wal_receiver")[0]
+        with open(file) as text:
+            assert re.fullmatch(rf"127\.0\.0\.1:{cluster.primary().port}:\*:\w+:\S+\n", text.read())
 
 
 def test_answers_as_json_only_when_the_request_says_json(cluster):

@@ -65,7 +65,6 @@ TEST(PatroniYaml, the_least_that_is_needed) {
   EXPECT_EQ(s.postgresql.listen_addresses, std::vector<std::string>{"127.0.0.1"});
   EXPECT_EQ(s.postgresql.port, 5432);
   EXPECT_EQ(s.postgresql.connect_address, (Address{"127.0.0.1", 5432}));
-  EXPECT_EQ(s.postgresql.config_dir, "/data");
   EXPECT_EQ(s.postgresql.superuser.username, "postgres");
   EXPECT_EQ(s.postgresql.replication.username, "replicator");
   EXPECT_EQ(s.postgresql.replication.password.reveal(), "rep-pass");
@@ -73,6 +72,22 @@ TEST(PatroniYaml, the_least_that_is_needed) {
   EXPECT_EQ(s.postgresql.pg_ctl_timeout, 60s);
   EXPECT_EQ(s.postgresql.pg_hba, std::nullopt);
   EXPECT_EQ(s.log.level, "INFO");
+}
+
+TEST(PatroniYaml, log_formats) {
+  const std::string small = kSmall;
+  auto warnings = [&](const std::string& log) { return all(read(small + "log: " + log + "\n").warnings); };
+  auto format = [&](const std::string& log) { return read(small + "log: " + log + "\n").settings.log.format; };
+  EXPECT_FALSE(format("{level: INFO}")) << "this project's own lines";
+  EXPECT_EQ(format("{type: json}")->parts.size(), 3u);
+  EXPECT_TRUE(format("{type: json, format: '%(message)s'}")->json);
+  EXPECT_EQ(format("{format: '%(message)s'}")->parts.size(), 1u);
+  EXPECT_EQ(format("{dateformat: '%H:%M'}")->parts.size(), 3u);
+  EXPECT_NE(warnings("{format: '%(lineno)d'}").find("log.format: these fields stay empty, since nothing here has them: lineno"), std::string::npos);
+  EXPECT_NE(warnings("{format: [message]}").find("log.format: ignored"), std::string::npos);
+  EXPECT_NE(warnings("{type: json, format: [message, {asctime: [a]}, [b]]}").find("asctime was left out"), std::string::npos);
+  EXPECT_NE(warnings("{dateformat: x, static_fields: {a: b}}").find("only for type: json"), std::string::npos);
+  EXPECT_EQ(warnings("{type: json, format: [message, levelname: level], mode: 0640, dateformat: '%s', static_fields: {a: b}}"), "");
 }
 
 // A file as the field writes it, with every key that is acted on.
@@ -146,14 +161,15 @@ postgresql:
   use_unix_socket: true
   use_unix_socket_repl: true
   pg_ctl_timeout: 2min
-log: {type: json, level: debug, dir: /var/log/x, file_num: 2, file_size: 1000000, mode: 0640, deduplicate_heartbeat_logs: true}
+log: {type: json, level: debug, dir: /var/log/x, file_num: 2, file_size: 1000000, mode: 0640, deduplicate_heartbeat_logs: true, format: [message, asctime: "@timestamp"], static_fields: {app: patroni, rack: 7}, dateformat: "%H", max_queue_size: 99, traceback_level: DEBUG, loggers: {urllib3: WARNING}}
 ctl: {insecure: true, cacert: /ca, certfile: /c, keyfile: /k, keyfile_password: kp, authentication: {username: cu, password: cp}}
 tags: {nofailover: true, failover_priority: 0, clonefrom: false, zone: a, rack: 7, ssd: yes, quoted: '1'}
 )");
   ASSERT_TRUE(r.ok()) << all(r.errors);
   EXPECT_EQ(all(r.warnings),
-            "known to Patroni, not acted on yet: postgresql.config_dir, postgresql.pgpass, log.type, log.mode, "
-            "log.deduplicate_heartbeat_logs\n");
+            "patroni.yml:51: postgresql.config_dir: not used: pgdba keeps the configuration files in data_dir and reads none from /conf; "
+            "put what those set into postgresql.parameters, pg_hba and pg_ident\n"
+            "known to Patroni, not acted on yet: log.loggers\n");
   const AgentSettings& s = r.settings;
   EXPECT_EQ(s.name_space, "/db/");
   EXPECT_EQ(s.restapi.listen, (Address{"", 8008}));
@@ -202,6 +218,13 @@ tags: {nofailover: true, failover_priority: 0, clonefrom: false, zone: a, rack: 
   EXPECT_EQ(s.log.type, "json");
   EXPECT_EQ(s.log.level, "DEBUG");
   EXPECT_EQ(s.log.mode, 0640);
+  ASSERT_TRUE(s.log.format && s.log.format->json);
+  ASSERT_EQ(s.log.format->parts.size(), 2u);
+  EXPECT_EQ(s.log.format->parts[1].key, "@timestamp");
+  EXPECT_EQ(s.log.format->static_fields, (std::vector<std::pair<std::string, std::string>>{{"app", "\"patroni\""}, {"rack", "7"}}));
+  EXPECT_EQ(s.log.dateformat, "%H");
+  EXPECT_EQ(s.log.max_queue_size, 99);
+  EXPECT_EQ(s.postgresql.pgpass, "/tmp/pgpass");
   EXPECT_EQ(s.ctl.password.reveal(), "cp");
   EXPECT_TRUE(s.ctl.insecure);
   EXPECT_FALSE(s.tags.may_lead());
@@ -444,7 +467,7 @@ TEST(PatroniYaml, environment_wins_over_the_file) {
   EXPECT_EQ(r.settings.log.mode, 0600);
   EXPECT_EQ(all(r.warnings),
             "PATRONI_POSTGRESQL_DATADIR: unknown, ignored; did you mean PATRONI_POSTGRESQL_DATA_DIR?\n"
-            "known to Patroni, not acted on yet: PATRONI_KUBERNETES_NAMESPACE, log.mode\n");
+            "known to Patroni, not acted on yet: PATRONI_KUBERNETES_NAMESPACE\n");
   auto bad = read(kSmall, {{"PATRONI_POSTGRESQL_LISTEN", "nowhere:x"}, {"PATRONI_RESTAPI_ALLOWLIST", "[a"}});
   EXPECT_EQ(bad.errors.size(), 1u);  // a variable that is no YAML is told first
   EXPECT_TRUE(bad.errors[0].starts_with("PATRONI_RESTAPI_ALLOWLIST")) << bad.errors[0];

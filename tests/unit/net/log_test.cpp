@@ -47,6 +47,37 @@ TEST_F(LogTest, one_line_with_time_level_component) {
   EXPECT_EQ(std::count(got.begin(), got.end(), '\n'), 2);
 }
 
+TEST_F(LogTest, lines_as_patroni_formats_them) {
+  auto o = options();
+  o.format = parse_line_format("%(asctime)s %(levelname)s: %(message)s");
+  ASSERT_TRUE(log::init(o));
+  log::info("ha", "took the lock");
+  EXPECT_TRUE(std::regex_search(text(), std::regex(R"(^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO: ha: took the lock\n$)"))) << text();
+
+  o.file = "json.log";
+  o.format = json_line_format({{"asctime", "time"}, {"levelname", "level"}, {"message", "message"}});
+  o.format->static_fields = {{"app", "\"x\""}};
+  o.date_format = "%Y";
+  ASSERT_TRUE(log::init(o));
+  log::warning("ha", "two\nlines \"quoted\"");
+  EXPECT_TRUE(std::regex_search(text("json.log"), std::regex(R"(^\{"time": "\d{4}", "level": "WARNING", "message": "ha: two\\nlines \\"quoted\\"", "app": "x"\}\n$)")))
+      << text("json.log");
+}
+
+TEST_F(LogTest, every_file_gets_the_mode) {
+  auto o = options();
+  o.file_mode = 0640;
+  o.file_bytes = 4096;
+  ASSERT_TRUE(log::init(o));
+  for (int i = 0; i < 200; ++i) log::info("x", "line number {}", i);
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(dir)) {
+    ++files;
+    EXPECT_EQ(entry.status().permissions(), static_cast<std::filesystem::perms>(0640)) << entry.path();
+  }
+  EXPECT_GT(files, 1);
+}
+
 TEST_F(LogTest, rotates_by_size_and_keeps_so_many) {
   auto o = options();
   o.file_bytes = 4096;

@@ -1,6 +1,7 @@
 // What pg/ writes into files and reads from them, without a server.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <set>
 
@@ -101,6 +102,12 @@ TEST(Render, SameInputSameBytesAndEveryChangeANewGeneration) {
   for (const std::string* text : {&a.postgresql_conf, &a.ha_conf, &a.pg_hba})
     EXPECT_EQ(text->find("re:pl"), std::string::npos) << "a password in " << *text;
 
+  Settings own = settings;
+  own.pgpass = "/home/me/pgpass";
+  RenderedFiles c = render(own, inputs, streaming(), install, "postgres");
+  EXPECT_NE(c.ha_conf.find("passfile=''/home/me/pgpass''"), std::string::npos) << c.ha_conf;
+  EXPECT_EQ(c.passfile, a.passfile);
+
   std::set<std::string> generations{a.generation};
   PgConfig closed = streaming();
   closed.gate_closed = true;
@@ -113,6 +120,20 @@ TEST(Render, SameInputSameBytesAndEveryChangeANewGeneration) {
   inputs.parameters["work_mem"] = "9MB";
   generations.insert(render(settings, inputs, streaming(), install, "postgres").generation);
   EXPECT_EQ(generations.size(), 5U);
+}
+
+TEST(Passfile, OnlyAnAbsolutePathThatIsOursOrFree) {
+  test::Scratch scratch;
+  const std::string file = scratch.path + "/pgpass";
+  EXPECT_TRUE(usable_passfile(""));
+  EXPECT_TRUE(usable_passfile(file));
+  ASSERT_TRUE(write_durably(file, "x"));
+  EXPECT_TRUE(usable_passfile(file));
+  EXPECT_FALSE(usable_passfile("pgpass"));
+  EXPECT_FALSE(usable_passfile("/dev/null"));
+  EXPECT_FALSE(usable_passfile(scratch.path)) << "a folder";
+  EXPECT_FALSE(usable_passfile(scratch.path + "/none/pgpass"));
+  EXPECT_FALSE(usable_passfile(file + "\n"));
 }
 
 TEST(Hba, TheGateLetsInTheAgentAndThoseWhoRejoin) {
@@ -197,6 +218,18 @@ TEST_F(Files, OnDiskIsWhatWasWritten) {
   // A reboot that empties /run: PostgreSQL cannot start, which is frozen.
   ASSERT_TRUE(remove_durably(layout_.ha_conf()));
   EXPECT_EQ(read_on_disk(layout_).value(), PgConfig{});
+}
+
+TEST_F(Files, ThePasswordFileOfTheOperator) {
+  settings_.pgpass = scratch_.path + "/pgpass";
+  ASSERT_TRUE(write_durably(settings_.pgpass, "old:5432:*:a:b\n"));
+  ASSERT_EQ(::chmod(settings_.pgpass.c_str(), 0644), 0);
+  ASSERT_TRUE(write_files(settings_, inputs_, streaming(), install_));
+  EXPECT_EQ(*read_file(settings_.pgpass), "10.0.0.1:5433:*:replicator:re\\:pl\\\\\n");
+  struct stat info {};
+  ASSERT_EQ(::stat(settings_.pgpass.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777, 0600U) << "libpq takes no other";
+  EXPECT_FALSE(exists(layout_.in_run("walreceiver.pass")));
 }
 
 // A crash between the files of one apply must not leave a claim that is safer than the truth.
