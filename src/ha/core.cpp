@@ -64,7 +64,10 @@ Decision Core::Impl::step(const View& view) {
     stopped_since = now;
   }
   absorb();
-  if (view.cluster) note_cluster();
+  if (view.cluster) {
+    note_cluster();
+    note_switching();
+  }
   if (auto body = lease.next(now, b)) lease.sent(emit(*body, "lease"), *body);
   if (!fence()) decide();
   arm();
@@ -117,7 +120,7 @@ bool Core::Impl::fence() {
     may_write = true;
     may_write_incarnation = pg().incarnation;
   }
-  if (v->cluster && config().pause) return false;
+  if (v->cluster && paused()) return false;
   // Started by hand behind our back, with the files of a server at rest (G2), or its guardian was killed and the kernel is
   // about to end it. What nobody can end in time is not steered, it is stopped; then it is ours to start.
   if (v->cluster && pg().process == PgProcess::running && !pg().guardian_alive) {
@@ -150,23 +153,23 @@ bool Core::Impl::fence() {
 
 // The guardian must know every deadline before PostgreSQL can acknowledge under it, and none on a standby.
 void Core::Impl::arm() {
-  bool paused = v->cluster && config().pause;
+  const bool idle = v->cluster && paused();
   bool starting_primary = false;
   for (const Action& a : d.actions) {
     auto* start = std::get_if<StartPg>(&a.body);
     starting_primary = starting_primary || (start && start->as_primary) || std::holds_alternative<Promote>(a.body);
   }
-  bool want = (may_write || starting_primary) && lease.owns_lock() && lease.deadline() && !paused;
+  bool want = (may_write || starting_primary) && lease.owns_lock() && lease.deadline() && !idle;
   if (want && (!page_armed || page_deadline != lease.deadline())) {
     page_armed = true;
     page_deadline = lease.deadline();
     ActionId id = next_id++;
     SetDeadline set{lease.deadline(), lease.id(), lease.lock_mod(), newest_term};
     d.actions.insert(d.actions.begin(), Action{id, set, "the lock is proved until then"});
-  } else if (page_armed && (paused || (!may_write && !starting_primary))) {
+  } else if (page_armed && (idle || (!may_write && !starting_primary))) {
     page_armed = false;
     page_deadline.reset();
-    emit(SetDeadline{}, paused ? "paused" : "not a primary");
+    emit(SetDeadline{}, idle ? "paused" : "not a primary");
   }
   if (starting_primary) {
     may_write = true;
@@ -190,7 +193,7 @@ void Core::Impl::decide() {
       now >= mark_retry_at) {
     emit(MarkNovote{}, "postgres ended with a PANIC on its WAL");
   }
-  if (config().pause) return decide_paused();
+  if (paused()) return decide_paused();
   // The guardian ends what a dead postmaster leaves behind; when it died before it was done, we do (G1).
   if (stopped() && !pg().all_dead && local_ready() && now >= std::max(stopped_since, leftovers_at) + 1s) {
     leftovers_at = now;
@@ -252,7 +255,7 @@ void Core::Impl::decide_paused() {
   if (owner() && running() && !pg().answers->in_recovery) {
     led = true;
     led_incarnation = pg().incarnation;
-    switchover_duty();
+    if (switchover_duty()) return;
     if (sync_active() || !c().config) lead();
   }
 }

@@ -99,7 +99,7 @@ void Core::Impl::handle_crash() {
     }
     return;
   }
-  if (config().pause) return;
+  if (paused()) return;
   bool ours_open = c().switchover && c().switchover->value.from == self.name && c().switchover->value.state == State::stopped &&
                    c().switchover->value.term == newest_term;
   if (ours_open && now < switchover_seen.second + 1200ms) {

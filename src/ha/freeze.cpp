@@ -82,7 +82,7 @@ bool Core::Impl::switchover_open() const {
 }
 
 bool Core::Impl::election_wanted(std::string& why) const {
-  if (!sync_wanted() || !sync_active() || config().pause || !i_am_voter() || etcd_reset_at) return false;
+  if (!sync_wanted() || !sync_active() || paused() || !i_am_voter() || etcd_reset_at) return false;
   const model::SyncState& s = c().sync->value;
   if (s.standbys.empty() || (c().leader && s.leader != c().leader->value)) return false;
   if (!c().leader) {

@@ -154,6 +154,7 @@ struct Core::Impl {
   BootTime shutdown_since{};
   bool switchover_checkpointed = false;
   BootTime switchover_since{};
+  bool switching = false;     // in pause: this member has a part in a switchover, restart or re-making that is not over
   bool planned_stop = false;  // the stop of our primary was ours: a switchover or a shutdown
   BootTime passing_since{};   // the lock is offered to the candidate
   std::set<std::string> switchover_poolers;
@@ -309,6 +310,9 @@ struct Core::Impl {
   bool switchover_duty();            // of a running primary; true: it has the step
   void begin_switchover(const std::string& candidate, bool by_failover_key);
   bool poolers_drained();
+  void note_switching();
+  // Maintenance mode, and no order of a person, or switchover that the pause fell into, is on its way here.
+  [[nodiscard]] bool paused() const { return config().pause && !switching; }
   void pass_lock();                  // postgres is stopped on purpose: let the candidate take the lock
   std::string pick_candidate(const std::string& wanted, std::string& refusal);
   void clear_failover_key(const std::string& why);

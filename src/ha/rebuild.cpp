@@ -15,7 +15,7 @@ using model::KeyKind;
 void Core::Impl::restore_cluster() {
   d.state = "etcd was wiped or restored: waiting for the last leader to write the cluster's keys again";
   observe(100ms);
-  if (stopped() && remembered.term && remembered.term->value.leader != self.name && !config().pause) start_standby(d.state);
+  if (stopped() && remembered.term && remembered.term->value.leader != self.name && !paused()) start_standby(d.state);
   if (!lane_idle(Lane::local) || (stopped() && !pg().all_dead)) return;
   if (!dcs_ready() || !present() || !remembered.term || !remembered.initialize) return;
   if (remembered.term->value.leader != self.name || remembered.term->value.term < newest_term) {

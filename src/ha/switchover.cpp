@@ -125,7 +125,12 @@ bool Core::Impl::switchover_duty() {
     return false;
   }
   std::string refusal;
-  std::string candidate = pick_candidate(r.candidate, refusal);
+  std::string candidate;
+  if (config().pause && r.candidate.empty()) {
+    refusal = "switchover is possible only to a specific candidate in a paused state";
+  } else {
+    candidate = pick_candidate(r.candidate, refusal);
+  }
   if (candidate.empty()) {
     // With the reason, for whoever asked: REST tells it.
     model::Switchover refused;
@@ -148,6 +153,45 @@ bool Core::Impl::switchover_duty() {
   }
   begin_switchover(candidate, true);
   return true;
+}
+
+// In pause nothing is done by itself, but a switchover, restart or reinitialization is a person's order, and half of one is
+// an outage: while it is on its way, those who have a part in it act as if there were no pause. In a switchover these are the
+// old leader and the candidate from its publication on, and after the take-over everybody who is not yet on the new timeline:
+// the new primary needs its standbys. It is over when this member serves as the primary, or streams from it. Records of etcd
+// and our own timeline say so, so that an agent which was restarted in between goes on with it; of one whose take-over came
+// before the pause, only for a while.
+void Core::Impl::note_switching() {
+  if (!config().pause || !c().term) {
+    switching = false;
+    return;
+  }
+  constexpr Duration kAWhile = 60s;
+  const model::TermRecord& t = c().term->value;
+  const bool is_open = c().switchover && c().switchover->value.term == t.term && c().switchover->value.from == t.leader &&
+                       (c().switchover->value.state == State::draining || c().switchover->value.state == State::stopped);
+  bool part = is_open && (c().switchover->value.from == self.name || c().switchover->value.to == self.name);
+  if (t.cause == "switchover" || t.cause == "handover") {
+    const bool fresh = c().config->mod < c().term->mod || now < leader_seen_first(t.term) + kAWhile;
+    // Stopped, pg_control tells of the last checkpoint only; the history file comes with the timeline.
+    const bool on_it = running() ? pg().answers->timeline >= t.timeline
+                                 : !present() || pg().control->timeline >= t.timeline || pg().timeline_starts.contains(t.timeline);
+    const bool named = t.leader == self.name || t.from == self.name;
+    part = part || (fresh && !on_it && (named || (running() && pg().answers->in_recovery)));
+  }
+  if (restart_request && c().leader) part = true;
+  if (reinit_request && c().leader && c().leader->value != self.name) part = true;
+  if (part) {
+    switching = true;
+    return;
+  }
+  if (!switching || !running() || !pg().loaded || pg().loaded->gate_closed || !local_ready()) return;
+  // Nobody leads any more, and nothing of the order is left to do: the pause holds.
+  if (!c().leader && pg().answers->in_recovery && !v->freeze_record && !fz) switching = false;
+  const bool leads = owner() && !pg().answers->in_recovery;
+  const bool follows = c().leader && c().leader->value != self.name && pg().answers->streaming_from == c().leader->value &&
+                       pg().answers->streaming_timeline >= t.timeline && !v->freeze_record && !fz;
+  if (leads || follows) switching = false;
 }
 
 void Core::Impl::begin_switchover(const std::string& candidate, bool by_failover_key) {
@@ -245,7 +289,8 @@ bool Core::Impl::shut_down() {
     d.state = "stopped";
     return true;
   };
-  if (config().pause) return leave("paused: postgres and the lock stay as they are");
+  // A leader in the middle of a switchover hands over as it would without the pause.
+  if (config().pause && !(switching && owner())) return leave("paused: postgres and the lock stay as they are");
   observe(20ms);
   wake(now + 100ms);
   // Whoever waits for etcd here waits for ever. The lease of the lock is over by now, and an agent may die at any time.

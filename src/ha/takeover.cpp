@@ -251,7 +251,7 @@ bool Core::Impl::own_wal_is_whole() {
 void Core::Impl::try_return() {
   d.state = "the lock was mine: returning";
   observe(50ms);
-  if (!dcs_ready() || !lane_idle(Lane::local) || config().pause) return;
+  if (!dcs_ready() || !lane_idle(Lane::local) || paused()) return;
   const bool unfit = pg().novote || !present() || now < stand_back_until;
   if (unfit && c().leader && c().leader->lease == lease.id() && lease.id() != 0 && !may_write) {
     // A lock that landed late, for a member that cannot use it: our own lease would keep it from everybody for ever.

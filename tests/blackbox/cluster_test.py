@@ -188,16 +188,26 @@ def test_pause_keeps_the_agents_hands_off(cluster):
     cluster.wait_healthy(90)
 
 
-def test_switchover_in_pause_is_refused_and_leaves_the_leader_alone(cluster):
-    """It stopped the leader, and nobody took over until somebody resumed."""
+def test_switchover_and_restart_in_pause(cluster):
+    """To a named candidate only, as in Patroni. It stopped the leader once, and nobody took over until somebody resumed."""
     leader, candidate = cluster.primary(), cluster.replicas()[0]
     before = leader.postmaster().pid
     cluster.run("cluster", "pause", "--name", cluster.name, "--yes")
     try:
-        for words in (["switchover"], ["switchover", "--candidate", candidate.name], ["failover", "--candidate", candidate.name]):
-            result = cluster.run("cluster", *words, "--name", cluster.name, "--yes", code=3)
-            assert "paused" in result.err, result
+        result = cluster.run("cluster", "switchover", "--name", cluster.name, "--yes", code=3)
+        assert "paused" in result.err, result
         assert leader.is_primary() and leader.postmaster().pid == before
+        cluster.run("cluster", "switchover", "--candidate", candidate.name, "--name", cluster.name, "--yes")
+        assert cluster.primary() is candidate
+        candidate.sql("create table paused(at timestamptz)")
+        wait_until("both others stream", 20, lambda: candidate.sql("select count(*) from pg_stat_replication where state = 'streaming'")[0] == "2")
+        timeline = lambda node: json.loads(node.rest("/patroni", login=False)[1])["timeline"]
+        wait_until("its agent says that it is on the new timeline", 10, lambda: timeline(leader) == timeline(candidate))
+        cluster.run("cluster", "failover", "--candidate", leader.name, "--name", cluster.name, "--yes")
+        assert cluster.primary() is leader
+        assert leader.rest("/restart", "POST", {}, seconds=60)[0] == 200
+        wait_until("it serves", 20, lambda: leader.is_primary() and leader.sql("insert into paused values (now()) returning 1"))
+        assert cluster.status(code=None)["pause"] is True
     finally:
         cluster.run("cluster", "resume", "--name", cluster.name, "--yes")
     cluster.wait_healthy()

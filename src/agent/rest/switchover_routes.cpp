@@ -46,9 +46,9 @@ Task<RestAnswer> Api::switchover(const Call& call, bool is_switchover) {
   const bool paused = view->config && view->config->value.pause;
   auto request = wire::parse_switchover_request(is_switchover, call.body, paused, node_.wall());
   if (!request) co_return request.error();
-  // Patroni can, to a named candidate. Here nobody would take the lock, nor follow, before the pause is over: an outage.
-  if (paused) {
-    co_return RestAnswer{400, fmt::format("{} in the paused state is not possible yet: resume first", is_switchover ? "Switchover" : "Failover"), false};
+  // The leader carries it out, and in pause nobody elects one.
+  if (paused && !view->leader) {
+    co_return RestAnswer{503, fmt::format("{} is not possible: there is no leader, and in the paused state nobody becomes one; resume first", is_switchover ? "switchover" : "failover"), false};
   }
   auto to_ask = wire::precheck_switchover(*request, *view);
   if (!to_ask) co_return to_ask.error();

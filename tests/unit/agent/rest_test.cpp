@@ -229,6 +229,18 @@ TEST_F(Rest, switchover_is_refused_before_anything_is_written) {
   EXPECT_TRUE(node.written.empty());
 }
 
+TEST_F(Rest, in_pause_a_switchover_goes_to_a_named_candidate_only) {
+  node.view.config->value.pause = true;
+  EXPECT_EQ(call("POST", "/switchover", R"({"leader":"b"})").body, "Switchover is possible only to a specific candidate in a paused state");
+  EXPECT_TRUE(node.written.empty());
+  node.after_write = [this] { node.view.leader = model::Keyed<std::string>{"a", 11, 11, 2}; };
+  EXPECT_EQ(call("POST", "/switchover", R"({"leader":"b","candidate":"a"})").status, 200);
+  EXPECT_EQ(node.written.size(), 1u);
+  node.view.leader.reset();
+  EXPECT_EQ(call("POST", "/failover", R"({"candidate":"a"})").status, 503);
+  EXPECT_EQ(node.written.size(), 1u);
+}
+
 // Patroni lets a second request overwrite the first in the middle of its work.
 TEST_F(Rest, a_second_switchover_at_the_same_time_is_refused) {
   node.view.failover = model::Keyed<model::FailoverRequest>{{"b", "c", std::nullopt}, 9, 9, 0};
