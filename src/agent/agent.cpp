@@ -227,6 +227,7 @@ ha::View Agent::take_view() {
   view.peers = hands_.peers;
   view.upstream = hands_.upstream;
   view.requests = requests_;
+  if (planned_) view.scheduled_restart = record_of(*planned_);
   for (ha::Completion& completion : lanes_.take_completed()) {
     log_.ended(completion, view.now);
     if (completion.id >= kOwnActions) {
@@ -239,13 +240,35 @@ ha::View Agent::take_view() {
   return view;
 }
 
+void Agent::plan_restart(std::optional<PlannedRestart> plan) {
+  planned_ = std::move(plan);
+  log::info(kLog, "{}", planned_ ? fmt::format("a restart is scheduled at {}", record_of(*planned_).schedule) : "the scheduled restart is deleted");
+  wake_.notify();
+}
+
+// The scheduled restart becomes a request when its time has come.
+void Agent::follow_plan() {
+  if (!planned_ || watch_.view() == nullptr) return;
+  const RestartVerdict verdict = judge(*planned_, status(), loop_.wall_now(), dynamic_.in_force().timings.loop_wait);
+  if (verdict.due == RestartDue::wait) return;
+  if (verdict.due == RestartDue::now) {
+    log::info(kLog, "the time of the scheduled restart has come");
+    requests_.push_back({next_request_++, ha::Request::Kind::restart, false});
+  } else {
+    log::warning(kLog, "the scheduled restart is dropped: {}", verdict.why);
+  }
+  planned_.reset();
+}
+
 void Agent::step() {
+  follow_plan();
   const ha::View view = take_view();
   ha::Decision decision = core_->step(view);
   ++steps_;
   actions_ += decision.actions.size();
   log_.decided(decision, view.now);
   next_step_ = decision.wake_at;
+  if (planned_) next_step_ = std::min(next_step_, loop_.after(500ms));
   local_.observe_every(decision.observe_every);
   lanes_.submit(std::move(decision.actions));
   changed_.notify();
@@ -265,7 +288,12 @@ wire::NodeStatus Agent::status() const {
   in.scope = settings_.scope;
   in.name = settings_.name;
   in.tags = settings_.tags;
-  return make_status(in);
+  wire::NodeStatus out = make_status(in);
+  if (planned_) {
+    out.scheduled_restart = record_of(*planned_);
+    out.scheduled_restart->postmaster_start_time.clear();
+  }
+  return out;
 }
 
 bool Agent::cluster_fresh() const {
@@ -323,7 +351,14 @@ Task<Result<ha::Answer>> Agent::operate(ha::Request::Kind kind, bool force, Boot
   while (!answers_[id] && loop_.now() < deadline) co_await changed_.wait_until(std::min(deadline, loop_.after(1s)));
   std::optional<ha::Answer> answer = std::move(answers_[id]);
   answers_.erase(id);
-  if (!answer) co_return fail(Errc::timeout, "no answer yet");
+  if (!answer) {
+    if (kind == ha::Request::Kind::restart) {
+      std::erase_if(requests_, [id](const ha::Request& request) { return request.id == id; });
+      log::warning(kLog, "whoever asked for a restart has given up waiting: unless it has begun, it is dropped");
+      wake_.notify();
+    }
+    co_return fail(Errc::timeout, "no answer yet");
+  }
   co_return std::move(*answer);
 }
 

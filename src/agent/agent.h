@@ -19,6 +19,7 @@
 #include "agent/lanes.h"
 #include "agent/local_pg.h"
 #include "agent/peers.h"
+#include "agent/planned_restart.h"
 #include "agent/rest/api.h"
 #include "agent/rest/node.h"
 #include "conf/agent_settings.h"
@@ -67,11 +68,14 @@ class Agent final : public rest::Node {
   Task<bool> changed(BootTime deadline) override { return changed_.wait_until(deadline); }
   Task<Result<wire::NodeStatus>> ask(std::string api_url, BootTime deadline) override;
   Task<Result<ha::Answer>> operate(ha::Request::Kind kind, bool force, BootTime deadline) override;
+  [[nodiscard]] bool restart_planned() const override { return planned_.has_value(); }
+  void plan_restart(std::optional<PlannedRestart> plan) override;
   Result<void> reload() override;
 
  private:
   void step();
   ha::View take_view();
+  void follow_plan();
   void note_cluster();
   void render_files();
   Task<Result<void>> refuse_duplicate();
@@ -100,6 +104,7 @@ class Agent final : public rest::Node {
   std::vector<ha::Request> requests_;
   std::map<uint64_t, std::optional<ha::Answer>> answers_;  // of those that a REST request waits for
   uint64_t next_request_ = 1;
+  std::optional<PlannedRestart> planned_;
   ha::ActionId next_own_action_ = kOwnActions;
   bool render_wanted_ = false;  // a rendering is queued or under way: it will take the newest inputs
   std::optional<int> exit_code_;

@@ -261,6 +261,9 @@ void Core::Impl::decide_paused() {
 }
 
 void Core::Impl::requests() {
+  // Whoever asked for it has given up waiting, and nothing was stopped for it.
+  const auto still_asked = [&](const Request& r) { return restart_request == r.id; };
+  if (restart_request && !restart_stopped && !under_way<StopPg>() && std::ranges::none_of(v->requests, still_asked)) restart_request.reset();
   for (const Request& r : v->requests) {
     switch (r.kind) {
       case Request::Kind::shutdown:

@@ -115,6 +115,7 @@ void Core::Impl::keep_member_key() {
   m.version = self.version;
   m.pgdba_version = self.pgdba_version;
   m.tags = self.tags;
+  m.scheduled_restart = v->scheduled_restart;
   m.term = newest_term;
   m.role = model::Role::replica;
   switch (pg().process) {

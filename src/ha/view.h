@@ -96,7 +96,8 @@ struct View {
   Page page;
   std::map<std::string, Peer> peers;
   std::optional<UpstreamHistory> upstream;
-  std::vector<Request> requests;       // not answered yet
+  std::vector<Request> requests;       // not answered yet; a restart that is gone from here before it began is not done any more
+  std::optional<model::ScheduledRestart> scheduled_restart;  // only shown, in the member key
   std::vector<Completion> completed;   // since the last step
   // Actions given out and not completed are remembered by the core; the shell runs them whatever the view says.
 };

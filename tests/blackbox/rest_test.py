@@ -1,5 +1,6 @@
 """The REST interface of the agents, as load balancers, monitoring and patronictl use it; and clients that mean harm."""
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -93,6 +94,25 @@ def test_reload_applies_the_log_settings(cluster):
     with open(log) as file:
         plain = wait_until("a plain line", 5, lambda: next((line for line in file if re.match(r"\d{4}-.*Z INFO +agent: settings reloaded", line)), None))
     assert plain
+
+
+def test_a_scheduled_restart_is_shown_deleted_and_carried_out(cluster):
+    node = cluster.replicas()[0]
+    before = node.postmaster().pid
+    at = lambda seconds: (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)).isoformat()
+    shown = lambda: {m["name"]: m for m in json.loads(cluster.primary().rest("/cluster", login=False)[1])["members"]}[node.name].get("scheduled_restart")
+    assert node.rest("/restart", "DELETE")[0] == 404
+    assert node.rest("/restart", "POST", {"schedule": at(3600)})[0] == 202
+    assert node.rest("/restart", "POST", {"schedule": at(3600)})[0] == 409
+    wait_until("the others see it", 5, shown)
+    assert json.loads(node.rest("/patroni", login=False)[1])["scheduled_restart"]["schedule"]
+    assert node.rest("/restart", "DELETE")[0] == 200
+    wait_until("it is gone", 5, lambda: not shown())
+    assert node.postmaster().pid == before
+    assert node.rest("/restart", "POST", {"schedule": at(3), "role": "replica"})[0] == 202
+    wait_until("postgres was restarted", 20, lambda: node.postmaster() and node.postmaster().pid != before)
+    cluster.wait_healthy()
+    assert not shown()
 
 
 def test_the_walreceiver_uses_the_password_file_of_the_settings(cluster):

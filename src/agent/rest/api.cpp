@@ -172,7 +172,7 @@ Task<RestAnswer> Api::change(const Call& call, Route route, std::string& json_bo
     case Route::failover: co_return co_await switchover(call, false);
     case Route::delete_switchover: co_return co_await delete_switchover();
     case Route::restart: co_return co_await restart(call);
-    case Route::delete_restart: co_return RestAnswer{404, "no restarts are scheduled", false};
+    case Route::delete_restart: co_return delete_restart();
     case Route::reinitialize: co_return co_await reinitialize(call);
     case Route::reload:
       if (auto done = node_.reload(); !done) co_return RestAnswer{503, "not reloaded: " + done.error().text, false};

@@ -48,6 +48,7 @@ class Api {
   Task<wire::RestAnswer> delete_switchover();
   // operate_routes.cpp
   Task<wire::RestAnswer> restart(const Call& call);
+  wire::RestAnswer delete_restart();
   Task<wire::RestAnswer> reinitialize(const Call& call);
   wire::RestAnswer failsafe(const Call& call) const;
 

@@ -2,10 +2,12 @@
 // routes can be tested against a page of fakes.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "agent/planned_restart.h"
 #include "base/error.h"
 #include "base/time.h"
 #include "conf/agent_settings.h"
@@ -41,8 +43,12 @@ class Node {
   virtual Task<bool> changed(BootTime deadline) = 0;
   // GET /patroni of another member.
   virtual Task<Result<wire::NodeStatus>> ask(std::string api_url, BootTime deadline) = 0;
-  // An operator's request to the core and its answer. Errc::timeout: none yet.
+  // An operator's request to the core and its answer. Errc::timeout: none yet; a restart is dropped then, unless postgres is
+  // being stopped for it already.
   virtual Task<Result<ha::Answer>> operate(ha::Request::Kind kind, bool force, BootTime deadline) = 0;
+  // A scheduled restart; at most one.
+  [[nodiscard]] virtual bool restart_planned() const = 0;
+  virtual void plan_restart(std::optional<PlannedRestart> plan) = 0;
   virtual Result<void> reload() = 0;  // as SIGHUP; an error: what was in force stays
 };
 

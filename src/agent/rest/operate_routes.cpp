@@ -12,17 +12,28 @@ Task<RestAnswer> Api::restart(const Call& call) {
   const wire::NodeStatus status = node_.status();
   auto request = wire::parse_restart_request(call.body, status.pause, node_.wall());
   if (!request) co_return request.error();
-  if (request->schedule) co_return RestAnswer{501, "scheduled restarts are not supported yet; restart now, or from a timer of your own", true};
+  if (request->schedule) {
+    if (node_.restart_planned()) co_return RestAnswer{409, "Another restart is already scheduled", false};
+    node_.plan_restart(PlannedRestart{*request, status.postmaster_start_time});
+    co_return RestAnswer{202, "Restart scheduled", false};
+  }
   if (status.state == model::PgState::starting) co_return RestAnswer{503, "postgres is still starting", false};
-  const bool refused = (request->role && *request->role != status.role) ||
-                       (request->postgres_version && status.server_version && *status.server_version >= *request->postgres_version) ||
-                       (request->restart_pending && !status.pending_restart);
-  if (refused) co_return RestAnswer{503, "restart conditions are not satisfied", false};
+  if (!conditions_hold(*request, status)) co_return RestAnswer{503, "restart conditions are not satisfied", false};
   const Duration budget = request->timeout.value_or(node_.dynamic().primary_start_timeout);
   auto answer = co_await node_.operate(ha::Request::Kind::restart, false, node_.now() + budget);
-  if (!answer) co_return RestAnswer{503, "restart failed", false};
+  if (!answer) {
+    // It has begun, and goes on; or it has not, and is dropped.
+    if (node_.status().state != model::PgState::running) co_return RestAnswer{503, "postgres is still starting", false};
+    co_return RestAnswer{503, "restart failed: it could not begin in time, and is not tried any more", false};
+  }
   if (!answer->ok) co_return RestAnswer{503, answer->text.empty() ? "restart failed" : answer->text, false};
   co_return RestAnswer{200, "restarted successfully", false};
+}
+
+RestAnswer Api::delete_restart() {
+  if (!node_.restart_planned()) return RestAnswer{404, "no restarts are scheduled", false};
+  node_.plan_restart(std::nullopt);
+  return RestAnswer{200, "scheduled restart deleted", false};
 }
 
 Task<RestAnswer> Api::reinitialize(const Call& call) {

@@ -24,6 +24,8 @@ struct FakeNode : Node {
   std::vector<ha::Request::Kind> operated;
   ha::Answer answer_of_core;
   int reloads = 0;
+  bool times_out = false;
+  std::optional<PlannedRestart> planned;
 
   BootTime now() const override { return loop.now(); }
   WallTime wall() const override { return loop.wall_now(); }
@@ -55,8 +57,11 @@ struct FakeNode : Node {
   }
   Task<Result<ha::Answer>> operate(ha::Request::Kind kind, bool, BootTime) override {
     operated.push_back(kind);
+    if (times_out) co_return fail(Errc::timeout, "no answer yet");
     co_return answer_of_core;
   }
+  bool restart_planned() const override { return planned.has_value(); }
+  void plan_restart(std::optional<PlannedRestart> plan) override { planned = std::move(plan); }
   Result<void> reload() override {
     ++reloads;
     return {};
@@ -260,6 +265,54 @@ TEST_F(Rest, restart_asks_the_core_only_when_the_conditions_hold) {
   const net::Response refused = call("POST", "/restart", "{}");
   EXPECT_EQ(refused.status, 503);
   EXPECT_EQ(refused.body, "restart already in progress");
+}
+
+TEST_F(Rest, a_restart_that_timed_out_says_what_becomes_of_it) {
+  node.times_out = true;
+  EXPECT_EQ(call("POST", "/restart", "{}").body, "restart failed: it could not begin in time, and is not tried any more");
+  node.own.state = model::PgState::stopping;
+  EXPECT_EQ(call("POST", "/restart", "{}").body, "postgres is still starting");
+}
+
+TEST_F(Rest, a_restart_can_be_scheduled_once_and_deleted) {
+  EXPECT_EQ(call("DELETE", "/restart").status, 404);
+  const std::string body = R"({"schedule":"2999-01-01T00:00:00+00:00","role":"replica"})";
+  const net::Response answer = call("POST", "/restart", body);
+  EXPECT_EQ(answer.status, 202);
+  EXPECT_EQ(answer.body, "Restart scheduled");
+  ASSERT_TRUE(node.planned);
+  EXPECT_EQ(call("POST", "/restart", body).status, 409);
+  EXPECT_TRUE(node.operated.empty());
+  EXPECT_EQ(call("DELETE", "/restart").body, "scheduled restart deleted");
+  EXPECT_FALSE(node.planned);
+  node.own.pause = true;
+  EXPECT_EQ(call("POST", "/restart", body).status, 500);
+}
+
+TEST(PlannedRestart, is_carried_out_at_its_time_and_never_late) {
+  const WallTime at = WallTime{std::chrono::hours(1'000'000)};
+  PlannedRestart plan;
+  plan.request.schedule = at;
+  plan.postmaster_started = at - 1h;
+  wire::NodeStatus status;
+  status.state = model::PgState::running;
+  status.role = model::Role::replica;
+  status.postmaster_start_time = plan.postmaster_started;
+  auto due = [&](Duration late) { return judge(plan, status, at + std::chrono::duration_cast<std::chrono::microseconds>(late), 10s).due; };
+  EXPECT_EQ(due(-1s), RestartDue::wait);
+  EXPECT_EQ(due(0s), RestartDue::now);
+  EXPECT_EQ(due(15s), RestartDue::now);
+  EXPECT_EQ(due(17s), RestartDue::drop);
+  status.pause = true;
+  EXPECT_EQ(due(0s), RestartDue::wait);
+  status.pause = false;
+  plan.request.role = model::Role::primary;
+  EXPECT_EQ(due(0s), RestartDue::drop);
+  plan.request.role = model::Role::replica;
+  EXPECT_EQ(due(0s), RestartDue::now);
+  EXPECT_EQ(record_of(plan).filters.at("role"), "\"replica\"");
+  status.postmaster_start_time = at - 1min;
+  EXPECT_EQ(due(-1s), RestartDue::drop) << "it was restarted meanwhile";
 }
 
 TEST_F(Rest, reinitialize_needs_a_leader_that_is_not_this_node) {

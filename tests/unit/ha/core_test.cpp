@@ -395,6 +395,23 @@ TEST(Core, a_restart_is_answered_by_what_became_of_the_start) {
   }
 }
 
+// It was carried out minutes later, when nobody expected it any more.
+TEST(Core, a_restart_that_nobody_waits_for_any_more_is_not_done) {
+  for (bool given_up : {false, true}) {
+    Leading it;
+    for (int i = 0; i < 5; ++i) it.step();
+    it.view.pg.loaded.reset();  // what is in force cannot be read: it does not begin
+    it.view.requests.push_back({1, Request::Kind::restart, false});
+    for (int i = 0; i < 5; ++i) it.step();
+    ASSERT_FALSE(has(it.given, "stop_pg"));
+    if (given_up) it.view.requests.clear();
+    for (int i = 0; i < 5; ++i) it.step();
+    it.view.pg.loaded = it.view.pg.on_disk;
+    for (int i = 0; i < 5; ++i) it.step();
+    EXPECT_EQ(has(it.given, "stop_pg"), !given_up);
+  }
+}
+
 TEST(Core, a_start_that_fails_is_not_tried_in_a_tight_loop) {
   Following it;
   for (int i = 0; i < 3; ++i) it.step();
