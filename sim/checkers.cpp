@@ -13,6 +13,10 @@ void Checkers::violate(std::string promise, std::string text) {
 }
 
 void Checkers::on_primary(int member) {
+  if (world_.node(member).pg.dir.pristine) {
+    violate("A", fmt::format("{} is primary on data that is marked as never written to: it may be thrown away unasked", world_.name(member)));
+    return;
+  }
   model::Term term = world_.node(member).pg.loaded().term;
   if (term == newest_term_ && newest_ != member && newest_ >= 0 && term > 0) {
     violate("B", fmt::format("{} and {} are both primary in term {}", world_.name(newest_), world_.name(member), term));
@@ -113,7 +117,8 @@ void Checkers::on_sync_release(RecordId record, int member, int count) {
 void Checkers::on_replace(int member) {
   const auto& sync = world_.etcd.state().sync;
   // "Leader only" is one copy by its meaning; two members cannot keep two others.
-  if (!counts_copies() || world_.plan.members < 3 || !sync || sync->value.standbys.empty()) return;
+  const auto able = std::ranges::count_if(world_.plan.tags, [](const model::Tags& tags) { return !tags.nosync; });
+  if (!counts_copies() || able < 3 || !sync || sync->value.standbys.empty()) return;
   const Wal& wal = world_.node(member).pg.dir.wal;
   auto newest = std::find_if(wal.rbegin(), wal.rend(), [this](RecordId id) { return world_.records[id].acknowledged; });
   if (newest == wal.rend()) return;

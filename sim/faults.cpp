@@ -362,6 +362,8 @@ void Injector::operators() {
           victim.world.note("fault: somebody starts postgres of {}", victim.name);
           victim.guardian.die();
           victim.page = {};
+          // The configuration in the data directory itself is that of a server at rest, whatever the agent's own says.
+          if (victim.pg.dir.standby_signal) victim.put_standby_signal();
           victim.pg.start();
         }
       });

@@ -313,8 +313,13 @@ void Postgres::take_reload() {
                                                         : draw(world_.random, 100us, 5ms);
   };
   for (const auto& connection : senders_) {
-    run(delay(), [this, connection] {
+    // The postmaster signals its children one after the other, and each reads the files when it gets to it.
+    run(draw(world_.random, 0us, 500us), [this, connection] {
+      if (!connection->signalled_at) connection->signalled_at = end();
+    });
+    run(500us + delay(), [this, connection] {
       if (!connection->up_open) return;
+      connection->signalled_at.reset();
       connection->names = loaded_.sync_names;
       release(*connection);
     });
@@ -398,7 +403,7 @@ std::string Postgres::summary() const {
   static constexpr std::string_view phases[] = {"stopped", "starting", "in recovery", "promoting", "primary", "stopping"};
   static constexpr std::string_view data[] = {"empty", "unusable", "present"};
   std::string text = fmt::format("postgres {}{}, data {}{}, {} records to {} of timeline {}, ssn {}({}), gate {}, term {}", phases[static_cast<size_t>(phase_)],
-                                 server.frozen() ? " (frozen)" : "", data[static_cast<size_t>(dir.kind)], dir.novote ? " novote" : "", dir.wal.size(),
+                                 server.frozen() ? " (frozen)" : "", data[static_cast<size_t>(dir.kind)], dir.novote ? " novote" : dir.pristine ? " pristine" : "", dir.wal.size(),
                                  format_lsn(end()), timeline(), loaded_.sync_names.count, fmt::join(loaded_.sync_names.names, " "),
                                  loaded_.gate_closed ? "closed" : "open", loaded_.term);
   if (phase_ == Phase::recovery) text += fmt::format(", {}, {}", exhausted_ ? "exhausted" : "replaying", receiver_ ? "streams from " + world_.name(receiver_->up) : "no receiver");
@@ -411,6 +416,7 @@ void Postgres::look(model::LocalPg& out) const {
   out.unusable_why = dir.why;
   out.standby_signal = dir.standby_signal;
   out.novote = dir.novote;
+  out.pristine = dir.kind == model::DataDir::present && dir.pristine;
   out.timeline_nonces = dir.nonces;
   out.timeline_starts = dir.timeline_starts;
   out.control.reset();

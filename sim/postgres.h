@@ -28,6 +28,7 @@ struct DataDirectory {
   uint64_t system_id = 0;
   bool standby_signal = false;
   bool novote = false;
+  bool pristine = false;  // made by initdb, never started as a primary
   bool pooler_auth = false;
   std::map<uint32_t, std::string> nonces;
   std::set<uint32_t> known_timelines;     // history files, stubs among them
@@ -55,6 +56,7 @@ struct Connection {
   Lsn flushed;            // as the walsender knows
   Lsn caught_up_at;       // from here on the row says "streaming"
   model::SyncNames names; // as this walsender has taken it
+  std::optional<Lsn> signalled_at;  // it has been told to read the setting again, when WAL went so far, and has not yet
   int quiet = 0;          // checks without a sign of life
 };
 
@@ -98,6 +100,7 @@ class Postgres {
   [[nodiscard]] bool all_dead() const { return !server.alive(); }
   [[nodiscard]] bool was_primary() const { return was_primary_; }  // the last postmaster was a primary
   [[nodiscard]] Phase phase() const { return phase_; }
+  [[nodiscard]] uint64_t incarnation() const { return incarnation_; }
   [[nodiscard]] bool is_primary() const { return server.alive() && phase_ == Phase::primary; }
   [[nodiscard]] bool answers() const;
   [[nodiscard]] const model::PgConfig& loaded() const { return loaded_; }

@@ -231,6 +231,12 @@ void Postgres::reply(const std::shared_ptr<Connection>& connection) {
     primary.server.run(connection->up_life, [&primary, connection, flushed] {
       if (!connection->up_open) return;
       connection->flushed = std::max(connection->flushed, flushed);
+      // A walsender reads its settings before it reads a reply, and sends no WAL between the two: a reply to WAL that was
+      // written after its signal is counted by the new setting, however late it came to read it (WalSndLoop).
+      if (connection->signalled_at && flushed > *connection->signalled_at) {
+        connection->signalled_at.reset();
+        connection->names = primary.loaded_.sync_names;
+      }
       primary.release(*connection);
     });
   });

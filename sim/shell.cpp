@@ -57,7 +57,9 @@ void Shell::step() {
   completed_.clear();
   ha::Decision decision = core_->step(view_);
   view_.completed.clear();
-  bool other = have_view_ && cluster_.leader && cluster_.leader->value != node_.name;
+  // In pause a primary serves on whoever owns the lock; it counts from when this agent has read that the pause is over.
+  bool paused = cluster_.config && cluster_.config->value.pause;
+  bool other = have_view_ && !paused && cluster_.leader && cluster_.leader->value != node_.name;
   if (!other) {
     other_owner_since_.reset();
   } else if (!other_owner_since_) {
@@ -114,6 +116,11 @@ void Shell::observe() {
   run(needed, [this, seen, mine, ended] {
     if (mine != started_observation_) return;  // a newer one is under way
     observing_ = false;
+    // As pg::Observer does: PostgreSQL reads standby.signal when it starts, so a running primary gets it back at once (G2).
+    if (seen->answers && !seen->answers->in_recovery && world_.options.rules.g2_standby_signal_at_rest && node_.pg.is_primary() &&
+        seen->incarnation == node_.pg.incarnation()) {
+      node_.pg.dir.standby_signal = true;
+    }
     view_.pg = std::move(*seen);
     auto end = local_completed_.begin() + static_cast<ptrdiff_t>(std::min(ended, local_completed_.size()));
     std::move(local_completed_.begin(), end, std::back_inserter(completed_));

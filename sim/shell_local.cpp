@@ -140,6 +140,7 @@ void Shell::start_pg(uint64_t turn, bool as_primary) {
     Postgres& pg = node_.pg;
     if (pg.dir.kind != model::DataDir::present || !pg.all_dead()) return false;
     node_.start_guardian();
+    if (as_primary) pg.dir.pristine = false;
     pg.dir.standby_signal = !as_primary;
     pg.start();
     return true;
@@ -183,6 +184,7 @@ void Shell::promote(uint64_t turn, const ha::Promote& a, int tries) {
     return finish(kLocal, turn, Outcome::failed);
   }
   server_life_ = pg.server.life();
+  pg.dir.pristine = false;
   pg.promote([this, turn](bool done) { node_.agent.run(life_, [this, turn, done] { finish(kLocal, turn, done ? Outcome::done : Outcome::failed); }); });
 }
 
@@ -199,6 +201,8 @@ void Shell::init_db(uint64_t turn) {
   local_simple(turn, draw_skewed(world_.random, 200ms, 1500ms), [this] {
     job_ = Job::none;
     world_.make_first_data(node_.pg);
+    node_.pg.dir.pristine = true;
+    node_.pg.dir.standby_signal = true;
     return true;
   });
 }

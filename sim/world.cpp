@@ -248,7 +248,7 @@ bool World::waits_for_a_person() const {
   int last = find(state.sync->value.leader);
   if (last < 0) return false;
   const DataDirectory& leaders = nodes_[static_cast<size_t>(last)]->pg.dir;
-  if (leaders.kind == model::DataDir::present && !leaders.novote) return false;
+  if (leaders.kind == model::DataDir::present && !leaders.novote && !says(*nodes_[static_cast<size_t>(last)], "the voters decide")) return false;
   int frozen = 0;
   for (const std::string& name : state.sync->value.standbys) {
     int voter = find(name);

@@ -60,7 +60,8 @@ struct WriteFreezeRecord { model::FreezeRecord record; };  // fsynced, outside P
 struct ClearFreezeRecord {};
 struct ApplyConfig { model::PgConfig config; };   // files fsynced, then a reload where a server runs
 struct StartPg {
-  bool as_primary = false;  // removes standby.signal after arming the guardian; else makes sure that it is there
+  // Removes standby.signal after arming the guardian, and LocalPg::pristine ends before; else makes sure that it is there.
+  bool as_primary = false;
 };
 struct StopPg {
   enum class Mode { fast, immediate };            // immediate: the guardian kills (postmaster first, then every descendant)
@@ -71,7 +72,7 @@ struct StopPg {
 // already: PostgreSQL takes the next number after the highest that it knows (R1). Done when out of recovery.
 struct Promote { model::PgConfig loaded; uint32_t timeline = 0; };
 struct MeasureWal {};                             // sets LocalPg::wal_end
-struct InitDb {};                                 // job; leaves a present data directory with novote unset
+struct InitDb {};                                 // job; leaves a present, pristine data directory with novote unset
 struct CreateUsers {};                            // after the first start: roles, pooler auth, post_bootstrap
 struct EnsurePoolerAuth {};
 struct Clone { std::string from; std::string conn_url; };   // job; wipes first; leaves novote set; interrupted = unusable

@@ -111,12 +111,18 @@ void Core::Impl::stop_now(const std::string& why) {
   emit(StopPg{StopPg::Mode::immediate, {}}, why);
 }
 
+// Without an answer the files tell. A running primary has standby.signal again (G2), so pg_control has a word, too: a server
+// that recovers says so there from its first moment on.
+bool Core::Impl::may_be_a_primary() const {
+  return !pg().standby_signal || (pg().query_timed_out && pg().control && pg().control->state == model::ControlState::in_production);
+}
+
 // What must not go on, whatever else is under way. True: nothing else is decided in this step.
 bool Core::Impl::fence() {
   if (stopped()) {
     // A reading that is older than the start of a primary must not disarm its guardian.
     if (local_ready()) may_write = false;
-  } else if (pg().answers ? !pg().answers->in_recovery : !pg().standby_signal) {  // without an answer the files tell (G2)
+  } else if (pg().answers ? !pg().answers->in_recovery : may_be_a_primary()) {
     may_write = true;
     may_write_incarnation = pg().incarnation;
   }

@@ -214,6 +214,7 @@ struct Core::Impl {
   void note_cluster();
   void begin();
   bool fence();
+  [[nodiscard]] bool may_be_a_primary() const;
   void arm();
   void decide();
   void decide_paused();
@@ -321,6 +322,8 @@ struct Core::Impl {
   // ---- standby.cpp ------------------------------------------------------------------------------------------------
   void no_leader();
   void follow();
+  [[nodiscard]] bool of_another_cluster() const;  // our data, by its system identifier
+  void refuse_foreign_data();
   void clone(const std::string& why);
   void start_standby(const std::string& why);
   // Whether our WAL is an ancestor of the leader's.

@@ -121,6 +121,7 @@ void Core::Impl::bootstrap() {
     return;
   }
   d.state = "bootstrapping a new cluster";
+  // What an earlier attempt of ours has left, pristine, does for this one.
   if (pg().data != model::DataDir::present) {
     if (local_ready()) emit(InitDb{}, "won the bootstrap race");
     return;

@@ -17,7 +17,7 @@ void Core::Impl::no_leader() {
   observe(100ms);
   bool initialized = c().initialize && !c().initialize->value.empty();
   bool ours = c().initialize && bootstrap_lease != 0 && c().initialize->lease == bootstrap_lease;
-  if (!initialized && (pg().data != model::DataDir::present || ours)) return bootstrap();
+  if (!initialized && (pg().data != model::DataDir::present || ours || pg().pristine)) return bootstrap();
   if (!initialized) {
     d.state = "etcd holds no trace of this cluster, but this data directory does, and this agent does not remember who led: "
               "start the agents beside the old etcd data, or remove the data directories that are to go";
@@ -28,9 +28,9 @@ void Core::Impl::no_leader() {
     d.state = "waiting for a leader to clone from";
     return;
   }
-  if (c().initialize->value != fmt::format("{}", pg().control->system_id)) {
-    emit(Exit{1}, fmt::format("system ID mismatch: this data directory has {}, the cluster {}", pg().control->system_id, c().initialize->value));
-    exiting = true;
+  if (of_another_cluster()) {
+    if (!pg().pristine) return refuse_foreign_data();
+    d.state = "another member made the cluster first: waiting for a leader to clone from";
     return;
   }
   if (!sync_wanted() || !sync_active()) {
@@ -50,6 +50,15 @@ void Core::Impl::no_leader() {
   if (stopped()) start_standby("no leader yet");
 }
 
+bool Core::Impl::of_another_cluster() const {
+  return present() && c().initialize && !c().initialize->value.empty() && c().initialize->value != fmt::format("{}", pg().control->system_id);
+}
+
+void Core::Impl::refuse_foreign_data() {
+  emit(Exit{1}, fmt::format("system ID mismatch: this data directory has {}, the cluster {}", pg().control->system_id, c().initialize->value));
+  exiting = true;
+}
+
 // Serves reads and answers positions while nobody leads. Nothing streams in.
 void Core::Impl::start_standby(const std::string& why) {
   d.state = why;
@@ -63,10 +72,13 @@ void Core::Impl::follow() {
   leave_sync = false;
   const std::string leader = leader_name();
   d.state = fmt::format("no action. I am ({}), a secondary, and following a leader ({})", self.name, leader);
-  if (c().initialize && !c().initialize->value.empty() && present() &&
-      c().initialize->value != fmt::format("{}", pg().control->system_id)) {
-    emit(Exit{1}, fmt::format("system ID mismatch: this data directory has {}, the cluster {}", pg().control->system_id, c().initialize->value));
-    exiting = true;
+  if (of_another_cluster()) {
+    if (!pg().pristine) return refuse_foreign_data();
+    // Our initdb lost the race: its lease ended, and another member has made the cluster since.
+    const std::string why = "another member made the cluster first, and nothing was ever written here";
+    d.state = why;
+    if (stopped() && pg().all_dead) return clone(why);
+    if (local_ready() && pg().process == PgProcess::running) emit(StopPg{StopPg::Mode::fast, b.fast_stop}, why);
     return;
   }
   auto member = c().members.find(leader);
@@ -174,9 +186,17 @@ void Core::Impl::follow() {
   }
   std::string why;
   switch (fit(why)) {
-    case Fit::unknown:
+    case Fit::unknown: {
       d.state = why;
-      return ask_history(leader, member->second.value, term);
+      ask_history(leader, member->second.value, term);
+      // A leader that is no primary after a while may be waiting for the word of its voters (H4), and a stopped server has
+      // no position to tell.
+      const model::Member& m = member->second.value;
+      const BootTime patience = leader_seen_first(term) + 3s;
+      if (!stopped() || (m.role == model::Role::primary && m.term >= term)) return;
+      if (now < patience) return wake(patience);
+      return start_standby(why);
+    }
     case Fit::rewind:
       return mend(why, true);
     case Fit::clone:
@@ -333,7 +353,10 @@ bool Core::Impl::may_replace(bool by_clone, std::string& waiting) {
   if (!dcs_ready() || c().as_of + 2 * b.ttl < now) return false;
   const model::Term term = c().term ? c().term->value.term : 0;
   bool leader_ready = member->second.value.ready_term >= term;
-  long others = std::ranges::count_if(c().members, [&](const auto& m) { return m.first != self.name && m.first != leader; });
+  // Who never is synchronous never confirms to the leader: waiting for it would be for ever.
+  long others = std::ranges::count_if(c().members, [&](const auto& m) {
+    return m.first != self.name && m.first != leader && !m.second.value.tags.nosync;
+  });
   bool others_exist = others >= std::max(1, config().synchronous_node_count);
   // When etcd says "leader only" and every other member waits likewise, the first by name goes first.
   bool my_turn = sync_active() && c().sync->value.leader == leader && c().sync->value.standbys.empty() && !by_clone &&

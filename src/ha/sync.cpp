@@ -62,6 +62,9 @@ void SyncDuty::restart(Postmaster postmaster) {
   waits_proved_ = false;
   if (!rules_.y4_restart_unconfirmed) return;
   unknown_earlier_ = true;
+  // The walsenders of an earlier postmaster are gone, and what was acknowledged by their lists is what `sync` allowed then.
+  // (Kept over into another tenure of the lock they forbade every change of a sync set whose members had all to be dropped.)
+  if (postmaster == Postmaster::fresh) unconfirmed_.clear();
   unknown_count_ = postmaster == Postmaster::same;
   seen_.reset();
   confirmed_ = false;

@@ -121,6 +121,9 @@ struct LocalPg {
   std::optional<ControlFile> control;
   bool standby_signal = false;
   bool novote = false;                              // the durable mark of a fresh or re-made data directory (W9)
+  // An initdb of ours made it and it has never been written to since: it holds nothing of anybody's, whatever became of the
+  // cluster that it was made for.
+  bool pristine = false;
   std::map<uint32_t, std::string> timeline_nonces;  // timeline -> nonce, as this data directory remembers (R1)
   std::map<uint32_t, Lsn> timeline_starts;          // timeline -> LSN where it begins, from the local history files; 1 -> 0
 

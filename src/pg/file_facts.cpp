@@ -45,6 +45,7 @@ Result<FileFacts> read_files(const Layout& layout, KnownHistories& known) {
   if (!nonces) return tl::unexpected(nonces.error());
   out.nonces = std::move(*nonces);
   out.novote = has_novote(layout);
+  out.initdb = initdb_mark(layout);
   out.standby_signal = exists(layout.standby_signal());
   auto on_disk = read_on_disk(layout);
   if (!on_disk) return tl::unexpected(on_disk.error());

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "model/local.h"
 #include "pg/history.h"
 #include "pg/layout.h"
+#include "pg/marks.h"
 
 namespace pgdba::pg {
 
@@ -20,6 +22,7 @@ struct FileFacts {
   std::vector<History> histories;
   std::map<uint32_t, std::string> nonces;
   bool novote = false;
+  std::optional<InitdbMark> initdb;
   bool standby_signal = false;
   model::PgConfig on_disk;
   int64_t control_ns = 0;  // when pg_control was written, and which file it is

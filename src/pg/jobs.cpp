@@ -190,6 +190,7 @@ Task<Result<void>> finish(Server& server, bool novote, BootTime deadline) {
     if (auto put = write_durably(layout.standby_signal(), ""); !put) return put;
     if (novote) {
       if (auto put = mark_novote(layout); !put) return put;
+      if (auto removed = clear_initdb(layout); !removed) return removed;
     }
     return remove_history_stubs(layout);
   };
@@ -301,6 +302,11 @@ Task<Result<void>> init_db(Server& server, Progress* progress, BootTime deadline
   if (auto synced = co_await make_durable(server, file_system, deadline); !synced) co_return synced;
   if (auto found = server.prepare(); !found) co_return found;
   show(progress, "configuring");
+  // Until the mark `unusable` goes this directory may be wiped for that; from then on for this one, which names what is in it.
+  auto control = co_await read_control(server.loop(), server.install(), layout.data_dir, deadline);
+  if (!control) co_return tl::unexpected(std::move(control.error()).context("after initdb"));
+  std::function<Result<void>()> mark = [layout, made = InitdbMark{control->file.system_id, control->file.checkpoint}] { return mark_initdb(layout, made); };
+  if (auto marked = co_await server.on_files(mark); !marked) co_return marked;
   co_return co_await finish(server, false, deadline);
 }
 

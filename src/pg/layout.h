@@ -1,7 +1,7 @@
 // Where everything of one member lives. Three folders, by what they must survive:
 //
-//   data_dir   PGDATA. The marks in it travel with the data: novote, timelines (copied by a clone or rewind, as the
-//              history of the data itself is). Its configuration files are those of a server at rest (G2, G4): whoever
+//   data_dir   PGDATA. The marks in it travel with the data: novote, initdb, timelines (copied by a clone or rewind, as
+//              the history of the data itself is). Its configuration files are those of a server at rest (G2, G4): whoever
 //              starts PostgreSQL behind the agent's back gets no upstream, no acknowledgement and no client.
 //   state_dir  beside it, survives a wipe of PGDATA and a reboot: the freeze record, the mark "unusable".
 //   run_dir    private (0700), short, may be a tmpfs: sockets, password files, the guardian's page, and the files that a
@@ -37,6 +37,7 @@ struct Layout {
   [[nodiscard]] std::string hba_conf() const { return in_data("pg_hba.conf"); }
   [[nodiscard]] std::string ident_conf() const { return in_data("pg_ident.conf"); }
   [[nodiscard]] std::string novote_mark() const { return in_data("pgdba.novote"); }
+  [[nodiscard]] std::string initdb_mark() const { return in_data("pgdba.initdb"); }
   [[nodiscard]] std::string timelines_file() const { return in_data("pgdba.timelines"); }
   [[nodiscard]] std::string unusable_mark() const { return in_state("unusable"); }
   [[nodiscard]] std::string freeze_record() const { return in_state("freeze"); }

@@ -34,6 +34,34 @@ Result<void> clear_novote(const Layout& layout) {
   return remove_durably(layout.novote_mark());
 }
 
+// One line, of which the last word says that it is whole.
+Result<void> mark_initdb(const Layout& layout, const InitdbMark& mark) {
+  return write_durably(layout.initdb_mark(), fmt::format("{} {} end\n", mark.system_id, format_lsn(mark.checkpoint)));
+}
+
+Result<void> clear_initdb(const Layout& layout) {
+  return remove_durably(layout.initdb_mark());
+}
+
+std::optional<InitdbMark> initdb_mark(const Layout& layout) {
+  auto text = read_file(layout.initdb_mark(), 4096);
+  if (!text) return std::nullopt;
+  std::vector<std::string> words = split(trim(*text), ' ');
+  if (words.size() != 3 || words[2] != "end") return std::nullopt;
+  InitdbMark out;
+  out.system_id = std::strtoull(words[0].c_str(), nullptr, 10);
+  auto checkpoint = parse_lsn(words[1]);
+  if (!checkpoint || out.system_id == 0) return std::nullopt;
+  out.checkpoint = *checkpoint;
+  return out;
+}
+
+bool is_pristine(const std::optional<InitdbMark>& mark, const model::ControlFile& control) {
+  const bool at_rest = control.state == model::ControlState::shut_down || control.state == model::ControlState::shut_down_in_recovery ||
+                       control.state == model::ControlState::in_archive_recovery;
+  return mark && at_rest && control.timeline == 1 && mark->system_id == control.system_id && mark->checkpoint == control.checkpoint;
+}
+
 Result<std::map<uint32_t, std::string>> read_timeline_nonces(const Layout& layout) {
   std::map<uint32_t, std::string> out;
   auto text = read_file(layout.timelines_file(), 4 << 20);

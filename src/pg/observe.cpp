@@ -172,6 +172,7 @@ Task<void> Observer::Impl::read_data_dir(LocalPg& out, BootTime deadline) {
   }
   if (control && *control) {
     out.control = (*control)->file;
+    out.pristine = is_pristine(files.initdb, *out.control);
   } else if (control) {
     // Whatever the reason (a disk error, pg_controldata killed, the file damaged): it is not for us to give this data up.
     out.unusable_why = control->error().text;

@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "pg/control.h"
+#include "pg/marks.h"
 #include "pg/durable.h"
 #include "pg/history.h"
 #include "pg/log_tail.h"
@@ -192,8 +193,11 @@ Task<Result<void>> Server::start(bool as_primary, BootTime deadline) {
   }
   std::string socket_dirs;
   if (auto given = inputs_.parameters.find("unix_socket_directories"); given != inputs_.parameters.end()) socket_dirs = given->second;
-  std::function<Result<void>()> tidy = [layout, port = inputs_.port, socket_dirs]() -> Result<void> {
+  std::function<Result<void>()> tidy = [layout, port = inputs_.port, socket_dirs, as_primary]() -> Result<void> {
     if (auto removed = remove_history_stubs(layout); !removed) return removed;
+    if (as_primary) {
+      if (auto removed = clear_initdb(layout); !removed) return removed;
+    }
     // Ours alone, and no server of ours runs: a lock file whose pid is somebody else's by now must not stop us.
     for (const char* suffix : {"", ".lock"})
       ::unlink(layout.in_run(fmt::format(".s.PGSQL.{}{}", port, suffix)).c_str());
@@ -371,6 +375,8 @@ Task<Result<void>> Server::promote(model::PgConfig loaded, uint32_t timeline, Bo
     if (!asked && in_force && timeline != 0 && state->integer(0, "newest").value_or(0) >= timeline)
       co_return fail(Errc::conflict, fmt::format("not promoted: timeline {} has begun elsewhere", state->integer(0, "newest").value_or(0)));
     if (!asked && in_force) {
+      std::function<Result<void>()> written = [layout = settings_.layout] { return clear_initdb(layout); };
+      if (auto cleared = co_await on_files(written); !cleared) co_return cleared;
       auto promoted = co_await query("SELECT pg_promote(false)", {}, deadline);
       if (!promoted) co_return tl::unexpected(std::move(promoted.error()).context("while promoting"));
       asked = true;

@@ -505,16 +505,85 @@ TEST(Core, who_is_listed_by_name_votes_only_after_it_has_caught_up) {
   EXPECT_TRUE(has(it.given, "clear_novote"));
 }
 
-// Seed 2702: the agent was restarted beside a primary that was stopped (SIGSTOP), in pause, and another member led by then.
-TEST(Core, a_server_that_does_not_answer_may_be_a_primary_when_its_files_do_not_make_it_a_standby) {
-  for (bool signal : {true, false}) {
+// Seed 100886: a member's lease ended while its initdb ran, and another one made the cluster. What its own initdb left holds
+// nothing of anybody's; data of any other origin is never given up because it does not fit.
+TEST(Core, only_a_pristine_data_directory_of_another_cluster_is_given_up) {
+  for (bool pristine : {true, false}) {
+    for (bool led : {true, false}) {
+      Following it;
+      it.cluster.initialize = {"8", 1, 1, 0};
+      it.cluster.sync.reset();
+      it.view.pg.pristine = pristine;
+      if (!led) it.cluster.leader.reset();
+      for (int i = 0; i < 10; ++i) it.step();
+      EXPECT_EQ(has(it.given, "exit"), !pristine);
+      EXPECT_EQ(has(it.given, "stop_pg"), pristine && led);
+      EXPECT_FALSE(has(it.given, "clone")) << "not under a server that runs";
+      if (!led || !pristine) continue;
+      it.view.pg.process = model::PgProcess::stopped;
+      it.view.pg.all_dead = true;
+      it.view.pg.answers.reset();
+      it.view.pg.loaded.reset();
+      for (int i = 0; i < 10; ++i) it.step();
+      EXPECT_TRUE(has(it.given, "clone"));
+    }
+  }
+}
+
+TEST(Core, a_pristine_data_directory_does_for_the_next_attempt_to_bootstrap) {
+  for (bool pristine : {true, false}) {
     Following it;
+    model::ClusterView nothing;
+    nothing.revision = 100;
+    nothing.cluster_id = 1;
+    nothing.raft_term = 1;
+    it.cluster = nothing;
+    it.view.pg.process = model::PgProcess::stopped;
+    it.view.pg.all_dead = true;
+    it.view.pg.answers.reset();
+    it.view.pg.pristine = pristine;
+    for (int i = 0; i < 20; ++i) it.step();
+    const bool tries = std::ranges::any_of(it.given, [](const Action& a) { return a.reason == "trying to bootstrap a new cluster"; });
+    EXPECT_EQ(tries, pristine);
+    EXPECT_FALSE(has(it.given, "init_db"));
+  }
+}
+
+// Seed 102716: the leader waited for the word of a voter that its WAL is whole (H4), and the voters, stopped, waited for it to
+// become the primary. A stopped server has no position to tell.
+TEST(Core, a_stopped_voter_starts_for_a_leader_that_does_not_become_a_primary) {
+  for (bool primary : {false, true}) {
+    Following it;
+    it.cluster.members["a"].value.role = primary ? model::Role::primary : model::Role::replica;
+    it.cluster.members["a"].value.term = 1;
+    it.view.pg.process = model::PgProcess::stopped;
+    it.view.pg.all_dead = true;
     it.view.pg.answers.reset();
     it.view.pg.loaded.reset();
-    it.view.pg.query_timed_out = true;
-    it.view.pg.standby_signal = signal;
-    for (int i = 0; i < 5; ++i) it.step();
-    EXPECT_EQ(has(it.given, "stop_pg"), !signal);
+    it.view.pg.wal_end = model::Position{1, 1, Lsn{1000}};
+    for (int i = 0; i < 100; ++i) it.step();
+    EXPECT_FALSE(has(it.given, "start_pg")) << "it will be a primary in a moment";
+    for (int i = 0; i < 100; ++i) it.step();
+    EXPECT_EQ(has(it.given, "start_pg"), !primary);
+    EXPECT_EQ(it.view.pg.on_disk.upstream == PgConfig::Upstream::none, !primary);
+  }
+}
+
+// Seed 2702: the agent was restarted beside a primary that was stopped (SIGSTOP), in pause, and another member led by then.
+TEST(Core, a_server_that_does_not_answer_may_be_a_primary_when_its_files_do_not_make_it_a_standby) {
+  using State = model::ControlState;
+  for (bool signal : {true, false}) {
+    for (State state : {State::in_archive_recovery, State::in_production}) {
+      Following it;
+      it.view.pg.answers.reset();
+      it.view.pg.loaded.reset();
+      it.view.pg.query_timed_out = true;
+      it.view.pg.standby_signal = signal;
+      it.view.pg.control->state = state;
+      for (int i = 0; i < 5; ++i) it.step();
+      // A running primary gets standby.signal back at once (G2): seed 306278.
+      EXPECT_EQ(has(it.given, "stop_pg"), !signal || state == State::in_production);
+    }
   }
 }
 

@@ -180,6 +180,25 @@ TEST(SyncDuty, after_a_restart_nothing_is_lowered_before_confirmation) {
 
 // A simulated cluster lost a write here: sync said {c, e} with quorum 0 while ANY 3 (c,d,e) became ANY 2 (c,e). The walsender
 // of c had read the new count, that of d still named d: c and d acknowledged, and e was elected alone.
+// Seed 206198: lists of an earlier tenure, interrupted before they were confirmed, were held against every change of a sync
+// set of which all members wanted to be dropped. Their walsenders are gone; `sync` allowed what they let through.
+TEST(SyncDuty, a_new_tenure_is_not_held_by_the_lists_of_an_earlier_one) {
+  Primary p;
+  p.in.sync = voters(0, {"d", "f", "g"});
+  p.in.loaded = any(1, {"b", "c"});
+  p.duty.names_changing(any(2, {"b", "c"}), any(1, {"b", "c"}));
+  p.duty.names_changing(any(1, {"b", "c"}), any(1, {"c"}));
+  p.duty.restart(SyncDuty::Postmaster::fresh);
+  p.duty.probe_done(true);
+  p.in.loaded = any(3, {"d", "f", "g"});
+  p.in.active = {"e"};
+  p.flushed = {{"e", Lsn{5000}}};
+  EXPECT_EQ(p.step().sync, voters(3, {"d", "e", "f", "g"}));
+  for (int i = 0; i < 10; ++i) p.step();
+  EXPECT_EQ(*p.in.sync, voters(0, {"e"}));
+  EXPECT_EQ(p.in.loaded, any(1, {"e"}));
+}
+
 TEST(SyncDuty, a_list_and_its_count_do_not_shrink_together_while_one_voter_may_elect) {
   Primary p;
   p.in.active = {"c", "d", "e"};

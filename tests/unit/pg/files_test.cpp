@@ -289,6 +289,21 @@ TEST_F(Files, MarksAndRecords) {
   EXPECT_EQ(read_timeline_nonces(layout_).value(), (std::map<uint32_t, std::string>{{2, "other"}, {3, "n3"}}));
   EXPECT_FALSE(record_timeline(layout_, 4, "two words"));
 
+  EXPECT_FALSE(initdb_mark(layout_));
+  const InitdbMark made{7659000000000000001, Lsn{0x1500028}};
+  ASSERT_TRUE(mark_initdb(layout_, made));
+  EXPECT_EQ(initdb_mark(layout_), made);
+  using State = model::ControlState;
+  EXPECT_TRUE(is_pristine(made, {made.system_id, State::shut_down, 1, made.checkpoint, true}));
+  EXPECT_TRUE(is_pristine(made, {made.system_id, State::shut_down_in_recovery, 1, made.checkpoint, true}));
+  EXPECT_FALSE(is_pristine(made, {made.system_id + 1, State::shut_down, 1, made.checkpoint, true})) << "other data under our mark";
+  EXPECT_FALSE(is_pristine(made, {made.system_id, State::shut_down, 1, Lsn{0x1600028}, true})) << "somebody has written";
+  EXPECT_FALSE(is_pristine(made, {made.system_id, State::in_production, 1, made.checkpoint, true}));
+  EXPECT_FALSE(is_pristine(std::nullopt, {made.system_id, State::shut_down, 1, made.checkpoint, true}));
+  ASSERT_TRUE(write_durably(layout_.initdb_mark(), "7659000000000000001 0/1500028"));
+  EXPECT_FALSE(initdb_mark(layout_)) << "a mark that is not whole gives nothing away";
+  ASSERT_TRUE(clear_initdb(layout_));
+
   EXPECT_EQ(read_freeze_record(layout_)->has_value(), false);
   model::FreezeRecord record{.term = 7, .leader = "pg primary", .etcd_cluster_id = UINT64_MAX, .nonce = "abc"};
   ASSERT_TRUE(write_freeze_record(layout_, record));

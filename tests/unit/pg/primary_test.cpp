@@ -26,6 +26,7 @@ TEST_F(Primary, Bootstrap) {
   EXPECT_TRUE(rest.all_dead);
   EXPECT_TRUE(rest.standby_signal) << "a data directory at rest always has it";
   EXPECT_FALSE(rest.novote);
+  EXPECT_TRUE(rest.pristine);
   EXPECT_EQ(rest.on_disk, PgConfig{});
   ASSERT_TRUE(rest.control);
   EXPECT_EQ(rest.control->state, model::ControlState::shut_down);
@@ -46,6 +47,8 @@ TEST_F(Primary, Bootstrap) {
   EXPECT_TRUE(pg.guardian_alive);
   EXPECT_FALSE(pg.all_dead);
   EXPECT_FALSE(pg.standby_signal);
+  EXPECT_FALSE(pg.pristine);
+  EXPECT_FALSE(exists(a_.layout().initdb_mark()));
   ASSERT_TRUE(pg.answers);
   ASSERT_TRUE(pg.loaded);
   EXPECT_EQ(*pg.loaded, config);
