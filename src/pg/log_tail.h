@@ -13,7 +13,8 @@ std::string log_from(const std::string& path, int64_t offset, size_t limit);  //
 
 // Since the server's last start its log (stderr's file, and those of the logging collector, csv and json too) has a PANIC
 // about something that it "could not" do with a file (H4), or cannot be read: what is on this disk may be less than what
-// was acknowledged. Reads up to 256 KiB of each.
+// was acknowledged. Where the current file does not go back to that start, the one that was rotated away counts as well (the
+// supervisor's is called .1). Reads up to 64 MiB of each, in chunks: for a helper thread.
 bool log_says_panic(const Layout& layout, const std::string& log_file);
 
 }  // namespace pgdba::pg
