@@ -23,6 +23,12 @@ constexpr std::string_view kHeader =
     "# Settings of the cluster: pgdba cluster config set. Of this member alone: postgresql.base.conf or the agent's "
     "YAML.\n";
 
+// What PostgreSQL is given where nobody says anything. A walsender whose peer went without a word keeps its slot, and with
+// it the member that comes back, out until the timeout. A standby that lives reports every 10 s at the latest
+// (wal_receiver_status_interval) and answers when it is asked, after half the timeout: 20 s are two reports missed. A base
+// backup is not timed (only streaming is); pg_basebackup's own stream answers as a standby does. The receiver's side alike.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kDefaults = {{{"wal_sender_timeout", "20s"}, {"wal_receiver_timeout", "20s"}}};
+
 std::string quote(std::string_view value) {
   std::string out = "'";
   for (char c : value) {
@@ -55,6 +61,8 @@ std::string socket_folders(const Settings& settings, const std::map<std::string,
 
 std::string postgresql_conf(const Settings& settings, const FileInputs& inputs, std::vector<std::string>& warnings) {
   std::string out(kHeader);
+  out += "# Ours unless one of the lines and files below says otherwise.\n";
+  for (const auto& [name, value] : kDefaults) set(out, name, value);
   out += fmt::format("include {}\n\n", quote(inputs.custom_conf.empty() ? "postgresql.base.conf" : inputs.custom_conf));
   std::map<std::string, std::string> values;
   for (const auto& [name, value] : inputs.parameters) {

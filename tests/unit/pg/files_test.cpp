@@ -96,6 +96,13 @@ TEST(Render, SameInputSameBytesAndEveryChangeANewGeneration) {
   EXPECT_NE(a.postgresql_conf.find("archive_command = 'cp ''%p'' C:\\\\x'\n"), std::string::npos) << a.postgresql_conf;
   EXPECT_NE(a.postgresql_conf.find("port = '5432'\n"), std::string::npos);
   EXPECT_EQ(a.postgresql_conf.find("Synchronous"), std::string::npos);
+  // A default of ours stands before the file in which somebody may say otherwise, and before the cluster's parameters.
+  EXPECT_LT(a.postgresql_conf.find("wal_sender_timeout = '20s'\n"), a.postgresql_conf.find("include 'postgresql.base.conf'"));
+  FileInputs other = inputs;
+  other.parameters["wal_sender_timeout"] = "90s";
+  const std::string theirs = render(settings, other, streaming(), install, "postgres").postgresql_conf;
+  EXPECT_GT(theirs.find("wal_sender_timeout = '90s'\n"), theirs.find("wal_sender_timeout = '20s'\n"));
+  EXPECT_NE(theirs.find("wal_sender_timeout = '90s'\n"), std::string::npos);
   EXPECT_NE(a.ha_conf.find("primary_slot_name = 'pg_replica_1'\n"), std::string::npos);
   EXPECT_NE(a.ha_conf.find("passfile=''/x/run/walreceiver.pass''"), std::string::npos);
   EXPECT_EQ(a.passfile, "10.0.0.1:5433:*:replicator:re\\:pl\\\\\n");
@@ -336,6 +343,50 @@ TEST_F(Files, APanicIsFoundInTheLog) {
   EXPECT_FALSE(says(start));
   ASSERT_TRUE(write_durably(layout_.in_data("current_logfiles"), "stderr log/postgresql.log\n"));
   EXPECT_TRUE(says(start));
+}
+
+// A burst of lines, or a rotation, in the moment between the PANIC and the end of the last process.
+TEST_F(Files, APanicIsFoundBehindABurstAndARotation) {
+  std::string log = scratch_.path + "/log", rotated = log + ".1", collected = layout_.in_data("log/b.log");
+  const std::string start = "2026-11-27 19:00:00 UTC [1] LOG:  starting PostgreSQL 15.18\n",
+                    panic = "[7] PANIC:  could not fsync file \"pg_wal/0\": Input/output error\n";
+  std::string burst;
+  while (burst.size() < (3 << 20)) burst += "[8] FATAL:  the database system is shutting down\n";
+  std::string statement = "[9] LOG:  statement: select '" + std::string(2 << 20, 'x') + "'\n";
+  struct Row {
+    const char* name;
+    std::string before, now;
+    bool panic;
+  };
+  const Row rows[] = {
+      {"burst", "", start + panic + burst, true},
+      {"a long line", "", start + panic + statement, true},
+      {"of an earlier life", "", start + panic + burst + start, false},
+      {"a client talks of a start", "", start + panic + "[8] ERROR:  starting PostgreSQL 15\n[8] STATEMENT:  starting PostgreSQL 15\n", true},
+      {"rotated away", start + panic, burst, true},
+      {"rotated between", burst + start, panic + burst, true},
+      {"rotated, of an earlier life", start + panic, burst + start, false},
+      {"rotated, and nothing", burst + start, burst, false},
+      {"without a line end", "", start + "[7] PANIC:  could not write to log file", true},
+  };
+  for (const Row& row : rows) {
+    ASSERT_TRUE(write_durably(rotated, row.before));
+    ASSERT_TRUE(write_durably(log, row.now));
+    EXPECT_EQ(log_says_panic(layout_, log), row.panic) << row.name;
+  }
+  ASSERT_TRUE(write_durably(log, start));
+  std::filesystem::create_directory(layout_.in_data("log"));
+  ASSERT_TRUE(write_durably(layout_.in_data("log/a.log"), start + panic));
+  ASSERT_TRUE(write_durably(layout_.in_data("log/a.csv"), burst));
+  ASSERT_TRUE(write_durably(collected, burst));
+  ASSERT_TRUE(write_durably(layout_.in_data("current_logfiles"), "stderr log/b.log\n"));
+  EXPECT_TRUE(log_says_panic(layout_, log)) << "the collector's file before";
+  ASSERT_TRUE(write_durably(collected, start + burst));
+  EXPECT_FALSE(log_says_panic(layout_, log));
+  std::filesystem::remove(rotated);
+  std::filesystem::create_directory(rotated);  // there, and no file that can be read
+  ASSERT_TRUE(write_durably(log, burst));
+  EXPECT_TRUE(log_says_panic(layout_, log)) << "what it says may be the PANIC";
 }
 
 // One reading that fails must not pass for "there is nothing": on it a leader would stop waiting for its standbys, and a
