@@ -1,5 +1,7 @@
 #include "agent/dynamic.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "conf/effective.h"
@@ -32,6 +34,10 @@ pg::FileInputs file_inputs(const conf::AgentSettings& local, const model::Dynami
   inputs.pg_hba = conf::effective_pg_hba(local, dynamic).value_or(std::vector<std::string>{});
   inputs.pg_ident = conf::effective_pg_ident(local, dynamic).value_or(std::vector<std::string>{});
   inputs.use_slots = dynamic.postgresql.use_slots;
+  if (!inputs.use_slots && dynamic.synchronous_mode != model::SyncMode::off && dynamic.synchronous_node_count > 1) {
+    warnings.push_back(fmt::format("synchronous_node_count {} counts as 1 with use_slots: false, where a standby that reconnects may count twice",
+                                   dynamic.synchronous_node_count));
+  }
   return inputs;
 }
 

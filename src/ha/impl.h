@@ -16,6 +16,7 @@
 // what is under way, since when something has been so, and which of our writes have no answer yet.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
@@ -232,6 +233,9 @@ struct Core::Impl {
   BootTime mark_retry_at{};                        // of a MarkNovote that failed
   [[nodiscard]] bool may_become_primary();  // the deadline is known and lies ahead
   [[nodiscard]] bool owner() const;  // the view shows the lock under our lease at our revision
+  // PostgreSQL counts connections, not names (E5b). A slot keeps the second connection of a member out; without slots one that
+  // reconnects counts twice until end_doubles() has ended the older one, and only n = 1 is true all the same.
+  [[nodiscard]] int sync_node_count() const { return config().postgresql.use_slots ? std::max(1, config().synchronous_node_count) : 1; }
   [[nodiscard]] bool sync_wanted() const { return config().synchronous_mode != model::SyncMode::off; }
   [[nodiscard]] bool sync_active() const { return c().sync && !c().sync->value.leader.empty(); }
   [[nodiscard]] std::string leader_name() const { return c().leader ? c().leader->value : ""; }

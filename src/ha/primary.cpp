@@ -285,7 +285,7 @@ void Core::Impl::keep_sync(PgConfig& want) {
   SyncInput in;
   in.mode = config().synchronous_mode;
   in.strict = config().synchronous_mode_strict;
-  in.node_count = config().synchronous_node_count;
+  in.node_count = sync_node_count();
   in.self = self.name;
   if (c().sync) in.sync = c().sync->value;
   in.loaded = pg().loaded->sync_names;

@@ -176,7 +176,7 @@ void Core::Impl::follow() {
   });
   const BootTime until = leader_seen_first(term) + 1500ms;
   if (stopped() && pg().on_disk.gate_closed && sync_wanted() && member->second.value.runs_pgdba() && member->second.value.ready_term < term &&
-      helpers >= std::max(1, config().synchronous_node_count) && now < until) {
+      helpers >= sync_node_count() && now < until) {
     d.state = fmt::format("waiting until {} is open: a client that asks here first goes on to it", leader);
     return wake(until);
   }
@@ -357,7 +357,7 @@ bool Core::Impl::may_replace(bool by_clone, std::string& waiting) {
   long others = std::ranges::count_if(c().members, [&](const auto& m) {
     return m.first != self.name && m.first != leader && !m.second.value.tags.nosync;
   });
-  bool others_exist = others >= std::max(1, config().synchronous_node_count);
+  bool others_exist = others >= sync_node_count();
   // When etcd says "leader only" and every other member waits likewise, the first by name goes first.
   bool my_turn = sync_active() && c().sync->value.leader == leader && c().sync->value.standbys.empty() && !by_clone &&
                  std::ranges::none_of(c().members, [&](const auto& m) {

@@ -150,6 +150,32 @@ struct Following : Member {
   }
 };
 
+// E5b: without slots a standby that reconnects counts twice, in any n but 1.
+TEST(Core, without_slots_one_confirmation_is_waited_for) {
+  for (bool use_slots : {true, false}) {
+    Leading it;
+    it.cluster.config->value.synchronous_node_count = 2;
+    it.cluster.config->value.postgresql.use_slots = use_slots;
+    it.cluster.beat = {model::Beat{}, 70, 70, 0};
+    for (int i = 0; i < 200; ++i) {
+      it.view.pg.answers->insert_lsn = Lsn{1000 + static_cast<uint64_t>(i)};
+      for (model::ReplicationRow& row : it.view.pg.answers->replication) row.flush = it.view.pg.answers->insert_lsn;
+      it.step();
+      for (const Action& action : it.given) {
+        const auto* txn = std::get_if<Txn>(&action.body);
+        for (size_t w = 0; txn != nullptr && w < txn->puts.size(); ++w) {
+          const auto* value = std::get_if<Value>(&txn->puts[w].value);
+          if (value == nullptr || !std::holds_alternative<model::SyncState>(*value)) continue;
+          it.cluster.sync = {std::get<model::SyncState>(*value), it.cluster.revision, it.cluster.revision, 0};
+        }
+      }
+      it.given.clear();
+    }
+    EXPECT_EQ(it.view.pg.on_disk.sync_names.count, use_slots ? 2 : 1);
+    EXPECT_EQ(it.cluster.sync->value.quorum, use_slots ? 0 : 1);
+  }
+}
+
 // Somebody deletes the key `config`. The defaults say asynchronous mode: the leader dropped its sync set, and commits
 // were acknowledged by nobody but itself.
 TEST(Core, a_deleted_config_key_changes_nothing) {

@@ -151,6 +151,7 @@ TEST(World, BackendsOutliveTheirPostmaster) {
   stage.serve({});
   stage.world.node(0).kill_guardian();
   stage.wait(200ms);
+  stage.first->dir.standby_signal = false;  // a running primary gets it back
   stage.first->start();
   stage.wait(1s);
   WriteResult got = WriteResult::failed;
