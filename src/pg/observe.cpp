@@ -83,6 +83,7 @@ struct Observer::Impl {
   int64_t control_ns = 0;
   int64_t control_inode = 0;
   BootTime control_read{};
+  bool control_before_up = true;        // the last reading found no server that was up
   std::optional<Result<ControlData>> control;
   bool seen_bad = false;
   std::optional<bool> panicked;  // what the log said of the end of this incarnation
@@ -150,7 +151,11 @@ Task<void> Observer::Impl::read_data_dir(LocalPg& out, BootTime deadline) {
   out.on_disk = files.on_disk;
   if (files.data != DataDir::present) co_return;
   bool changed = !control || !*control || files.control_ns != control_ns || files.control_inode != control_inode;
-  bool due = !control || out.process == PgProcess::stopped || loop.now() >= control_read + kRareThings;
+  // A server that came up says there whether it recovers: what was read before it did is no word about it (the core goes by it
+  // when the server does not answer).
+  const bool came_up = out.process == PgProcess::running && control_before_up;
+  control_before_up = out.process == PgProcess::stopped || out.process == PgProcess::starting;
+  bool due = !control || out.process == PgProcess::stopped || came_up || loop.now() >= control_read + kRareThings;
   while (changed && due) {
     auto answer = co_await read_control(loop, server.install(), server.settings().layout.data_dir,
                                         control ? deadline : loop.after(5s));
