@@ -34,7 +34,7 @@ struct Stage {
       if (condition()) return true;
     }
     std::string missing;
-    world.settled(&missing);
+    (void)world.settled(&missing);
     ADD_FAILURE() << what << ": " << missing << states();
     return false;
   }
