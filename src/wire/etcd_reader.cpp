@@ -126,7 +126,7 @@ Reader Document::root() const { return {&impl_->value, &impl_->broken}; }
 Result<Document> Document::parse(std::string_view text, size_t limit) {
   if (text.size() > limit) return fail(Errc::invalid, "etcd's answer is too long");
   auto impl = std::make_unique<Impl>();
-  json::error_code ec;
+  boost::system::error_code ec;
   json::parse_options options;
   options.max_depth = 32;
   try {

@@ -156,7 +156,7 @@ bool JsonValue::boolean(std::string_view name, bool fallback) const {
 
 Result<JsonValue> parse_json_value(std::string_view text) {
   if (text.size() > kMaxJsonValue) return fail(Errc::invalid, fmt::format("longer than {} bytes", kMaxJsonValue));
-  boost::json::error_code error;
+  boost::system::error_code error;
   boost::json::parse_options options;
   options.max_depth = 32;
   boost::json::value value = boost::json::parse(boost::json::string_view(text.data(), text.size()), error, {}, options);
