@@ -82,6 +82,8 @@ tl::expected<Loaded, LoadFailure> load_config(const std::string& path) {
       errors.push_back("auth_ident_file: " + maps.error().text);
     }
   }
+  if (auto tls = load_tls(settings)) loaded.tls = std::move(*tls);
+  else errors.push_back(tls.error().text);
   if (!errors.empty()) return tl::unexpected(LoadFailure{std::move(errors)});
   return loaded;
 }

@@ -14,6 +14,7 @@
 #include "conf/pooler_ini.h"
 #include "conf/userlist.h"
 #include "pool/settings.h"
+#include "pooler/tls.h"
 
 namespace pgdba::pooler {
 
@@ -22,6 +23,7 @@ struct Loaded {
   conf::Userlist userlist;
   conf::Hba hba;
   conf::Ident ident;
+  TlsContexts tls;
   std::vector<std::string> warnings;
 };
 

@@ -18,6 +18,7 @@ ClientDirectory::ClientDirectory(std::shared_ptr<const Loaded> loaded, std::stri
 ClientDirectory::~ClientDirectory() = default;
 
 void ClientDirectory::reload(std::shared_ptr<const Loaded> loaded) {
+  if (loaded_ != nullptr && loaded_->tls.servers_mark != loaded->tls.servers_mark) reconnect_servers("TLS settings changed");
   loaded_ = std::move(loaded);
   settings_ = core_settings(loaded_->config.settings);
   for (auto& [name, entry] : databases_) {
@@ -32,11 +33,43 @@ void ClientDirectory::reload(std::shared_ptr<const Loaded> loaded) {
   }
 }
 
-pool::Tls ClientDirectory::tls_policy(const pool::Client&) { return pool::Tls::refuse; }
+// Each server goes when it is free.
+void ClientDirectory::reconnect_servers(const std::string& why) {
+  if (worker_ == nullptr) return;
+  for (const auto& pool : worker_->core().pools()) {
+    for (pool::ServerList* list : {&pool->idle, &pool->lent, &pool->busy, &pool->arriving}) {
+      for (pool::Server& server : *list) {
+        server.close_when_free = true;
+        server.close_reason = why;
+      }
+    }
+  }
+}
+
+// On a unix socket nobody listens in.
+pool::Tls ClientDirectory::tls_policy(const pool::Client& client) {
+  const bool local = worker_->peer_of(client).size == 0;
+  return loaded_->tls.clients != nullptr && !local ? pool::Tls::accept : pool::Tls::refuse;
+}
 
 std::string ClientDirectory::may_begin(const pool::Client& client) {
+  const bool demanded = loaded_->tls.clients != nullptr && loaded_->tls.clients->mode >= conf::SslMode::require;
   const bool local = worker_->peer_of(client).size == 0;
-  return loaded_->config.settings.client_tls_sslmode >= conf::SslMode::require && !local ? "SSL required" : "";
+  return demanded && !local && worker_->tls_of(client) == nullptr ? "SSL required" : "";
+}
+
+// The handshake has checked the certificate; whose it is, is its common name.
+pool::Method ClientDirectory::by_certificate(const pool::Client& client, std::string_view map, std::string_view user) {
+  const TlsStream* tls = worker_->tls_of(client);
+  std::string_view why;
+  if (tls == nullptr) why = "TLS connection required";
+  else if (!tls->peer_has_certificate()) why = "TLS client certificate required";
+  else if (const std::string name = tls->common_name(); name.empty() || !conf::ident_allows(loaded_->ident, map, name, user)) {
+    why = "TLS certificate name mismatch";
+  }
+  if (why.empty()) return pool::Method::external;
+  worker_->refuse(client, why);
+  return pool::Method::reject;
 }
 
 pool::Database* ClientDirectory::database(std::string_view name) {
@@ -72,10 +105,10 @@ pool::Method ClientDirectory::method_for(const pool::Client& client, std::string
     case conf::AuthType::plain: return pool::Method::password;
     case conf::AuthType::md5: return pool::Method::md5;
     case conf::AuthType::scram_sha_256: return pool::Method::scram;
-    case conf::AuthType::cert: return pool::Method::reject;
+    case conf::AuthType::cert: return by_certificate(client, {}, user);
     case conf::AuthType::hba: break;
   }
-  const conf::HbaRule* rule = conf::match_hba(loaded_->hba, {.address = worker_->peer_of(client), .tls = false,
+  const conf::HbaRule* rule = conf::match_hba(loaded_->hba, {.address = worker_->peer_of(client), .tls = worker_->tls_of(client) != nullptr,
                                                              .physical_replication = client.replication,
                                                              .database = database, .user = user});
   if (rule == nullptr) return pool::Method::none;
@@ -88,7 +121,7 @@ pool::Method ClientDirectory::method_for(const pool::Client& client, std::string
       const std::string name = worker_->peer_user(client);
       return !name.empty() && conf::ident_allows(loaded_->ident, rule->map, name, user) ? pool::Method::external : pool::Method::reject;
     }
-    case conf::HbaMethod::cert:
+    case conf::HbaMethod::cert: return by_certificate(client, rule->map, user);
     case conf::HbaMethod::reject: break;
   }
   return pool::Method::reject;
@@ -180,7 +213,10 @@ bool ClientDirectory::mostly_scram() {
   return !users.empty() && users.begin()->second.reveal().starts_with("SCRAM-SHA-256$");
 }
 
-std::string ClientDirectory::certificate_digest(const pool::Client&) { return {}; }
+std::string ClientDirectory::certificate_digest(const pool::Client& client) {
+  const TlsStream* tls = worker_->tls_of(client);
+  return tls == nullptr ? std::string() : tls->context()->digest;
+}
 
 void ClientDirectory::remember(std::string_view user, const pool::KnownKeys& keys) {
   secrets_.remember(user, keys);

@@ -68,6 +68,8 @@ class ClientDirectory : public pool::Directory {
     const conf::DatabaseEntry* conf = nullptr;
     size_t next_host = 0;
   };
+  pool::Method by_certificate(const pool::Client& client, std::string_view map, std::string_view user);
+  void reconnect_servers(const std::string& why);
   Result<Target> cluster_target(const pool::Pool& pool, const Entry& entry);
   void answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem);
 

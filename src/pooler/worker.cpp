@@ -193,13 +193,7 @@ void Worker::on_event(Socket& socket, uint32_t events) {
     case Kind::listener: accept_clients(socket); return;
     case Kind::wakeup: run_posted(); return;
     case Kind::http: return;
-    case Kind::canceller:
-      if (socket.connecting && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) {
-        socket.connecting = false;
-        socket.flush();
-      }
-      if ((events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) gone(socket, "");
-      return;
+    case Kind::canceller: on_canceller(socket, events); return;
     case Kind::client:
     case Kind::server: break;
   }
@@ -232,6 +226,10 @@ void Worker::on_event(Socket& socket, uint32_t events) {
 }
 
 void Worker::read(Socket& socket) {
+  if (socket.handshake) {
+    negotiate(socket);
+    if (socket.dead || socket.handshake || socket.closing || !socket.wanted) return;
+  }
   for (int round = 0; round < kRounds; ++round) {
     size_t got = 0;
     const Read result = socket.receive(buffer_.data(), buffer_.size(), got);
@@ -243,11 +241,11 @@ void Worker::read(Socket& socket) {
       gone(socket, socket.kind == Kind::client ? "client unexpected eof" : "server conn crashed?");
       return;
     }
-    const bool all = got < buffer_.size() && socket.tls == nullptr && !socket.hung_up;
+    const bool all = socket.took_all(got, buffer_.size()) && !socket.hung_up;
     if (all) socket.readable = false;
     deliver(socket, {buffer_.data(), got});
     if (socket.dead || socket.closing || all) return;
-    if (!socket.wanted) return;  // `readable` stays: it goes on where it stopped
+    if (!socket.wanted || socket.handshake) return;  // `readable` stays: it goes on where it stopped
   }
   look_again(socket);
 }
@@ -269,7 +267,7 @@ void Worker::gone(Socket& socket, std::string_view why) {
   socket.broken = true;
   if (conn == nullptr) {
     if (auto cancelled = cancels_.find(&socket); cancelled != cancels_.end()) {
-      const uint64_t server = cancelled->second;
+      const uint64_t server = cancelled->second.server;
       cancels_.erase(cancelled);
       if (auto* waiting = alive(server)) core_.cancel_sent(static_cast<pool::Server&>(*waiting));
     }
@@ -332,6 +330,7 @@ void Worker::close(pool::Conn& conn) {
   if (socket == nullptr) return;
   conn.socket = nullptr;
   socket->conn = nullptr;
+  socket->say_goodbye();
   if (socket->out.empty() || socket->broken || socket->connecting) {
     bury(*socket);
     return;
@@ -374,7 +373,7 @@ void Worker::connect(pool::Server& server) {
   server.address = target->host + ":" + std::to_string(target->port);
   Address ready;
   if (make_address(target->host, target->port, ready)) {
-    post([this, id, host = target->host, port = target->port] { connect_to(id, {host}, port); });
+    post([this, id, host = target->host, port = target->port] { connect_to(id, host, {host}, port); });
     return;
   }
   struct Found {
@@ -396,10 +395,12 @@ void Worker::connect(pool::Server& server) {
         }
         ::freeaddrinfo(list);
       },
-      [this, found, id, port = target->port] { post([this, found, id, port] { connect_to(id, found->addresses, port); }); });
+      [this, found, id, host = target->host, port = target->port] {
+        post([this, found, id, host, port] { connect_to(id, host, found->addresses, port); });
+      });
 }
 
-void Worker::connect_to(uint64_t server_id, std::vector<std::string> addresses, int port) {
+void Worker::connect_to(uint64_t server_id, const std::string& host, std::vector<std::string> addresses, int port) {
   pool::Conn* conn = alive(server_id);
   if (conn == nullptr) return;
   auto& server = static_cast<pool::Server&>(*conn);
@@ -418,6 +419,8 @@ void Worker::connect_to(uint64_t server_id, std::vector<std::string> addresses, 
   socket->conn = &server;
   server.socket = socket;
   socket->connecting = true;
+  const auto& context = directory_.loaded().tls.servers;
+  if (context != nullptr && address.storage.ss_family != AF_UNIX) ask_for_tls(*socket, context, host);
   const int result = ::connect(fd, reinterpret_cast<const sockaddr*>(&address.storage), address.size);
   if (result != 0 && errno != EINPROGRESS && errno != EAGAIN) {
     const std::string why = std::string("connect failed: ") + std::strerror(errno);
@@ -437,11 +440,12 @@ void Worker::on_connected(Socket& socket) {
     return;
   }
   socket.connecting = false;
-  core_.server_connected(static_cast<pool::Server&>(*socket.conn));
+  if (socket.handshake) socket.flush();
+  else core_.server_connected(static_cast<pool::Server&>(*socket.conn));
 }
 
 void Worker::send_cancel(pool::Server& server) {
-  // Its peer, whatever that is by now: the key says which backend is meant.
+  // Its peer, whatever that is by now: the key says which backend is meant. Encrypted if the connection is.
   Socket* socket = socket_of(server);
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
@@ -453,10 +457,12 @@ void Worker::send_cancel(pool::Server& server) {
     auto* canceller = new Socket(Kind::canceller, fd);
     canceller->connecting = true;
     canceller->deadline = core_.now() + kCancelPatience;
-    wire::append_cancel_request(canceller->out, server.key);
+    if (socket->tls != nullptr) ask_for_tls(*canceller, socket->tls->context(), socket->tls->host());
     if (::connect(fd, reinterpret_cast<const sockaddr*>(&peer), size) == 0 || errno == EINPROGRESS) {
       add(*canceller);
-      cancels_[canceller] = server.id;
+      Cancel& cancel = cancels_[canceller];
+      cancel.server = server.id;
+      wire::append_cancel_request(cancel.request, server.key);
       waiting_[server.id] = &server;
       return;
     }
@@ -467,6 +473,23 @@ void Worker::send_cancel(pool::Server& server) {
   post([this, id] {
     if (auto* conn = alive(id)) core_.cancel_sent(static_cast<pool::Server&>(*conn));
   });
+}
+
+void Worker::on_canceller(Socket& socket, uint32_t events) {
+  const bool before = socket.connecting || socket.handshake;
+  if (socket.connecting && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0) socket.connecting = false;
+  if (!socket.connecting) {
+    socket.flush();
+    if (socket.handshake) negotiate(socket);
+    if (socket.dead) return;
+    if (before && !socket.handshake) {
+      const std::string& request = cancels_[&socket].request;
+      const pool::Slice slice{request.data(), request.size()};
+      socket.send({&slice, 1});
+    }
+  }
+  // The server closes when it has read it.
+  if (socket.broken || (events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) gone(socket, "");
 }
 
 void Worker::derive_scram_keys(pool::Conn& for_whom, std::string_view password, const wire::ScramChallenge& challenge) {
@@ -499,6 +522,15 @@ std::string Worker::peer_user(const pool::Client& client) const {
   return entry.pw_name;
 }
 
+const TlsStream* Worker::tls_of(const pool::Conn& conn) const {
+  const Socket* socket = socket_of(conn);
+  return socket == nullptr || socket->handshake ? nullptr : socket->tls.get();
+}
+
+void Worker::refuse(const pool::Client& client, std::string_view why) {
+  if (Socket* socket = socket_of(client)) core_.close_client(static_cast<pool::Client&>(*socket->conn), {.sqlstate = "28000", .text = why});
+}
+
 std::string Worker::admit(const pool::Client& client, const pool::Database& database) { return limits_.take_client(client, database); }
 
 void Worker::forget(const pool::Client& client, const pool::Database& database) { limits_.give_client(client, database); }
@@ -523,9 +555,60 @@ void Worker::finish_own(pool::Client* own, uint64_t waiting, std::optional<Secre
   });
 }
 
-void Worker::start_tls(pool::Client& client) { core_.client_gone(client); }
+void Worker::start_tls(pool::Client& client) {
+  Socket* socket = socket_of(client);
+  socket->tls = std::make_unique<TlsStream>(directory_.loaded().tls.clients, socket->fd);
+  socket->handshake = true;
+  look_again(*socket);  // not from within the core's call
+}
 
-std::string Worker::server_certificate_digest(const pool::Server&) { return {}; }
+// The request for it leaves first, in plain text.
+void Worker::ask_for_tls(Socket& socket, const std::shared_ptr<const TlsContext>& context, const std::string& host) {
+  socket.tls = std::make_unique<TlsStream>(context, socket.fd, host);
+  socket.handshake = socket.asking = true;
+  wire::append_ssl_request(socket.out);
+}
+
+// Goes as far as the bytes that are there allow.
+void Worker::negotiate(Socket& socket) {
+  const bool of_client = socket.kind == Kind::client;
+  if (socket.asking) {
+    switch (socket.tls_answer()) {
+      case TlsAnswer::none_yet: return;
+      case TlsAnswer::closed: gone(socket, "server closed the connection when it was asked for TLS"); return;
+      case TlsAnswer::garbage: gone(socket, "server answered the request for TLS with something else"); return;
+      case TlsAnswer::yes: socket.asking = false; break;
+      case TlsAnswer::no:
+        if (socket.tls->context()->mode >= conf::SslMode::require) {
+          gone(socket, "server does not do TLS, and server_tls_sslmode demands it");
+          return;
+        }
+        socket.asking = socket.handshake = false;
+        socket.tls.reset();
+        if (socket.conn != nullptr) core_.server_connected(static_cast<pool::Server&>(*socket.conn));
+        return;
+    }
+  }
+  if (of_client && !socket.conn->held.empty()) socket.tls->began_at_once(std::exchange(socket.conn->held, {}));
+  switch (socket.shake_hands()) {
+    case TlsStream::Step::more: return;
+    case TlsStream::Step::failed: {
+      const std::string why = "TLS handshake failed: " + socket.tls->problem();
+      if (of_client) log(pool::LogLevel::warning, socket.conn, why);
+      gone(socket, why);
+      return;
+    }
+    case TlsStream::Step::done: break;
+  }
+  socket.handshake = false;
+  if (of_client) core_.tls_ready(static_cast<pool::Client&>(*socket.conn));
+  else if (socket.conn != nullptr) core_.server_connected(static_cast<pool::Server&>(*socket.conn));
+}
+
+std::string Worker::server_certificate_digest(const pool::Server& server) {
+  const TlsStream* tls = tls_of(server);
+  return tls == nullptr ? std::string() : tls->peer_digest();
+}
 
 void Worker::console_begins(pool::Client& client) { core_.client_gone(client); }
 
@@ -565,6 +648,7 @@ void Worker::take_over(pool::Transfer transfer, Socket* socket) {
   socket->leaving = false;
   socket->wanted = true;
   add(*socket);  // reports at once what came meanwhile
+  if (socket->readable) look_again(*socket);  // what TLS has read already, it does not
   core_.adopt(std::move(transfer), *pool);
 }
 

@@ -51,8 +51,11 @@ class Worker : public pool::Host {
   // For the directory. The peer's address; size 0: a unix socket. The system's user on the other end of a unix socket.
   conf::IpAddress peer_of(const pool::Client& client) const;
   std::string peer_user(const pool::Client& client) const;
+  const TlsStream* tls_of(const pool::Conn& conn) const;  // null: it is not encrypted
   std::string admit(const pool::Client& client, const pool::Database& database);
   void forget(const pool::Client& client, const pool::Database& database);
+  // The login ends with these words.
+  void refuse(const pool::Client& client, std::string_view why);
   // A client that waits for the answer to a question of the directory, by which it is found again if it still is there.
   void remember(pool::Client& client) { waiting_[client.id] = &client; }
   // Gives a client of our own something to say, in the next round.
@@ -87,7 +90,10 @@ class Worker : public pool::Host {
   void bury(Socket& socket);
   void add(Socket& socket);
   void on_connected(Socket& socket);
-  void connect_to(uint64_t server_id, std::vector<std::string> addresses, int port);
+  void connect_to(uint64_t server_id, const std::string& host, std::vector<std::string> addresses, int port);
+  void ask_for_tls(Socket& socket, const std::shared_ptr<const TlsContext>& context, const std::string& host);
+  void negotiate(Socket& socket);
+  void on_canceller(Socket& socket, uint32_t events);
   Socket* socket_of(const pool::Conn& conn) const { return static_cast<Socket*>(conn.socket); }
   pool::Conn* alive(uint64_t id);
   void expire();
@@ -115,7 +121,11 @@ class Worker : public pool::Host {
   std::vector<Departure> departures_;
   std::unordered_set<Socket*> sockets_;
   std::unordered_map<uint64_t, pool::Conn*> waiting_;   // connections that a helper works for
-  std::unordered_map<Socket*, uint64_t> cancels_;        // which server a cancel request is for
+  struct Cancel {
+    uint64_t server = 0;
+    std::string request;
+  };
+  std::unordered_map<Socket*, Cancel> cancels_;          // what the cancellers are for
   std::vector<Socket*> listeners_;
   std::array<uint8_t, 4096> random_{};
   size_t random_left_ = 0;

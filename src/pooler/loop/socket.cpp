@@ -2,8 +2,6 @@
 
 #include <array>
 #include <cerrno>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -13,39 +11,42 @@ namespace pgdba::pooler {
 namespace {
 
 constexpr size_t kPieces = 64;  // what a Batch holds
+constexpr size_t kKept = 1 << 18;  // a thread keeps this much room for what it encrypts
+
+// Empty between two calls.
+std::string& encrypted() {
+  thread_local std::string bytes;
+  return bytes;
+}
 
 }  // namespace
 
-Socket::~Socket() {
-  if (tls != nullptr) SSL_free(tls);
-  ::close(fd);
-}
+Socket::~Socket() { ::close(fd); }
 
 bool Socket::send(std::span<const pool::Slice> slices) {
   if (broken) return true;  // nobody will read it; the event that says so is on its way
+  if (tls != nullptr) return send_encrypted(slices);
   size_t skip = 0;          // bytes that have left
-  if (out.empty() && !handshake && !connecting) {
-    if (tls == nullptr) {
-      std::array<iovec, kPieces> pieces;
-      size_t count = 0;
-      for (const pool::Slice& slice : slices.first(std::min(slices.size(), kPieces))) {
-        pieces[count++] = {const_cast<char*>(slice.data), slice.size};
-      }
-      ssize_t sent = 0;
-      if (count == 1) {
-        sent = ::send(fd, slices[0].data, slices[0].size, MSG_NOSIGNAL);
-      } else {
-        msghdr message{};
-        message.msg_iov = pieces.data();
-        message.msg_iovlen = count;
-        sent = ::sendmsg(fd, &message, MSG_NOSIGNAL);
-      }
-      if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-        broken = true;
-        return true;
-      }
-      skip = sent > 0 ? static_cast<size_t>(sent) : 0;
+  if (out.empty() && !connecting) {
+    std::array<iovec, kPieces> pieces;
+    size_t count = 0;
+    for (const pool::Slice& slice : slices.first(std::min(slices.size(), kPieces))) {
+      pieces[count++] = {const_cast<char*>(slice.data), slice.size};
     }
+    ssize_t sent = 0;
+    if (count == 1) {
+      sent = ::send(fd, slices[0].data, slices[0].size, MSG_NOSIGNAL);
+    } else {
+      msghdr message{};
+      message.msg_iov = pieces.data();
+      message.msg_iovlen = count;
+      sent = ::sendmsg(fd, &message, MSG_NOSIGNAL);
+    }
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+      broken = true;
+      return true;
+    }
+    skip = sent > 0 ? static_cast<size_t>(sent) : 0;
   }
   for (const pool::Slice& slice : slices) {
     if (skip >= slice.size) {
@@ -55,33 +56,17 @@ bool Socket::send(std::span<const pool::Slice> slices) {
     out.append(slice.data + skip, slice.size - skip);
     skip = 0;
   }
-  // TLS makes one record of what the pieces are together.
-  return out.empty() || (tls != nullptr && !handshake && flush());
+  return out.empty();
 }
 
 bool Socket::flush() {
   while (out_at < out.size() && !broken) {
-    const char* data = out.data() + out_at;
-    const size_t size = out.size() - out_at;
-    ssize_t sent = 0;
-    if (tls != nullptr) {
-      ERR_clear_error();
-      const int result = SSL_write(tls, data, static_cast<int>(std::min<size_t>(size, 1 << 20)));
-      if (result <= 0) {
-        const int why = SSL_get_error(tls, result);
-        if (why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ) return false;
-        broken = true;
-        break;
-      }
-      sent = result;
-    } else {
-      sent = ::send(fd, data, size, MSG_NOSIGNAL);
-      if (sent < 0) {
-        if (errno == EINTR) continue;
-        if (errno == EAGAIN) return false;
-        broken = true;
-        break;
-      }
+    const ssize_t sent = ::send(fd, out.data() + out_at, out.size() - out_at, MSG_NOSIGNAL);
+    if (sent < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN) return false;
+      broken = true;
+      break;
     }
     out_at += static_cast<size_t>(sent);
   }
@@ -92,17 +77,12 @@ bool Socket::flush() {
 
 Read Socket::receive(char* into, size_t size, size_t& got) {
   got = 0;
+  if (tls != nullptr) {
+    const Read result = tls->decrypt(into, size, got, encrypted());
+    if (!encrypted().empty()) push(encrypted());  // an alert, say
+    return result;
+  }
   for (;;) {
-    if (tls != nullptr) {
-      ERR_clear_error();
-      const int result = SSL_read(tls, into, static_cast<int>(size));
-      if (result > 0) {
-        got = static_cast<size_t>(result);
-        return Read::data;
-      }
-      const int why = SSL_get_error(tls, result);
-      return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? Read::nothing : Read::closed;
-    }
     const ssize_t result = ::recv(fd, into, size, 0);
     if (result > 0) {
       got = static_cast<size_t>(result);
@@ -112,6 +92,55 @@ Read Socket::receive(char* into, size_t size, size_t& got) {
     if (errno == EINTR) continue;
     return errno == EAGAIN ? Read::nothing : Read::closed;
   }
+}
+
+bool Socket::send_encrypted(std::span<const pool::Slice> slices) {
+  if (handshake) return true;  // a farewell, and nobody is there yet who could read it
+  std::string& bytes = encrypted();
+  if (!tls->encrypt(slices, bytes)) {
+    broken = true;
+    bytes.clear();
+    return true;
+  }
+  return push(bytes);
+}
+
+// Bytes that are encrypted already. False: not all have left.
+bool Socket::push(std::string& bytes) {
+  size_t left = 0;
+  if (out.empty() && !broken) {
+    const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) broken = true;
+    left = sent > 0 ? static_cast<size_t>(sent) : 0;
+  }
+  if (!broken) out.append(bytes, left);
+  if (bytes.capacity() > kKept) std::string().swap(bytes);
+  else bytes.clear();
+  return out.empty() || broken;
+}
+
+TlsAnswer Socket::tls_answer() {
+  // More than one byte cannot be TLS's, which we begin; it would be somebody's who sits in between.
+  std::array<char, 2> bytes;
+  ssize_t got = 0;
+  do got = ::recv(fd, bytes.data(), bytes.size(), 0);
+  while (got < 0 && errno == EINTR);
+  if (got < 0) return errno == EAGAIN ? TlsAnswer::none_yet : TlsAnswer::closed;
+  if (got == 0) return TlsAnswer::closed;
+  if (got == 1 && bytes[0] == 'S') return TlsAnswer::yes;
+  return got == 1 && bytes[0] == 'N' ? TlsAnswer::no : TlsAnswer::garbage;
+}
+
+TlsStream::Step Socket::shake_hands() {
+  const TlsStream::Step step = tls->handshake(encrypted());
+  if (!encrypted().empty()) push(encrypted());
+  return step;
+}
+
+void Socket::say_goodbye() {
+  if (tls == nullptr || handshake || broken) return;
+  tls->say_goodbye(encrypted());
+  if (!encrypted().empty()) push(encrypted());
 }
 
 }  // namespace pgdba::pooler

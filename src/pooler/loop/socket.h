@@ -2,25 +2,26 @@
 //
 // Registered with epoll once, edge-triggered, for both directions, and never touched again: "not wanted now" is a flag, so
 // that queueing a client or pausing a sender costs no system call. Invariant: bytes leave in order; when `out` is empty
-// everything has been given to the kernel.
+// everything has been given to the kernel. With TLS, `out` holds what is encrypted already.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "conf/ip_range.h"
 #include "pool/host.h"
-
-struct ssl_st;
+#include "pooler/loop/tls_stream.h"
 
 namespace pgdba::pooler {
 
 enum class Kind : uint8_t { listener, client, server, canceller, wakeup, http };
 
-enum class Read : uint8_t { data, nothing, closed };
+// What a server says to the request for TLS.
+enum class TlsAnswer : uint8_t { none_yet, yes, no, closed, garbage };
 
 struct Socket {
   explicit Socket(Kind socket_kind, int descriptor) : kind(socket_kind), fd(descriptor) {}
@@ -33,6 +34,14 @@ struct Socket {
   bool flush();
   // Up to `size` bytes. `closed` also for an error.
   Read receive(char* into, size_t size, size_t& got);
+  // After receive() gave `got` of at most `size` bytes: the kernel had no more.
+  bool took_all(size_t got, size_t size) const { return tls == nullptr ? got < size : tls->took_all(); }
+
+  TlsAnswer tls_answer();
+  TlsStream::Step shake_hands();
+  void say_goodbye();  // TLS's own last word
+  // As the console shows it; empty without TLS.
+  [[nodiscard]] std::string tls_text() const { return tls == nullptr || handshake ? std::string() : tls->text(); }
 
   const Kind kind;
   const int fd;
@@ -40,7 +49,8 @@ struct Socket {
   bool readable = false;   // bytes may have arrived that nobody wanted then
   bool queued = false;     // in the worker's list of sockets to look at again
   bool connecting = false;
-  bool handshake = false;  // TLS, not ready yet
+  bool handshake = false;  // TLS, not ready yet: nothing that is sent leaves
+  bool asking = false;     // the first part of it: a server has been asked for TLS
   bool closing = false;    // only `out` still leaves
   bool dead = false;
   bool leaving = false;    // goes to another worker at the end of the round
@@ -48,10 +58,14 @@ struct Socket {
   bool broken = false;     // an error, or the peer takes no more
   int64_t deadline = 0;    // of closing or connecting, in microseconds; 0: none
   pool::Conn* conn = nullptr;
-  ssl_st* tls = nullptr;
+  std::unique_ptr<TlsStream> tls;
   conf::IpAddress peer;    // of a client; size 0: a unix socket
   std::string out;
   size_t out_at = 0;       // what of `out` has left
+
+ private:
+  bool send_encrypted(std::span<const pool::Slice> slices);
+  bool push(std::string& bytes);
 };
 
 }  // namespace pgdba::pooler
