@@ -40,7 +40,7 @@ Side servers_side(const conf::PoolerSettings& s) {
 }
 
 std::string openssl_reason() {
-  const unsigned long code = ERR_peek_last_error();
+  const unsigned long code = ERR_peek_error();  // the first one: those behind it are the callers'
   const char* reason = ERR_SYSTEM_ERROR(code) ? std::strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
   const std::string text = reason == nullptr ? "OpenSSL does not say why" : reason;
   ERR_clear_error();
