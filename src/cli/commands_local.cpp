@@ -97,8 +97,8 @@ void add_psql(CLI::App& app, Parsed& parsed) {
 void add_logs(CLI::App& app, Parsed& parsed) {
   auto options = make<LogsOptions>();
   CLI::App* command =
-      app.add_subcommand("logs", "Logs of all nodes, etcd and the supervisor as one stream, ordered by time");
-  command->add_option("source", options->sources, "Only these: a member, etcd, etcd1, supervisor")->type_name("SOURCE");
+      app.add_subcommand("logs", "Logs of all nodes, etcd, the pooler and the supervisor as one stream, ordered by time");
+  command->add_option("source", options->sources, "Only these: a member, etcd, etcd1, pooler, supervisor")->type_name("SOURCE");
   add_target(*command, options->target, false);
   command->add_flag("-f,--follow", options->follow, "Go on with what is written from now on");
   command->add_option("-n,--lines", options->lines, "Last lines of each source to begin with (200; 0: all)")
@@ -120,7 +120,7 @@ void add_verb(CLI::App& app, Parsed& parsed, const VerbText& text) {
   auto options = make<VerbOptions>();
   options->verb = text.verb;
   CLI::App* command = app.add_subcommand(text.name, text.about);
-  command->add_option("target", options->what, "A member, primary, replica, etcd1, etcd-leader, all")
+  command->add_option("target", options->what, "A member, primary, replica, etcd1, etcd-leader, pooler, all")
       ->type_name("TARGET");
   add_target(*command, options->target, false);
   auto no_wait = make<bool>();

@@ -1,4 +1,4 @@
-// `pgdba down [--purge]`: replicas first, so that nobody takes over from a leader that is leaving, then the leader,
+// `pgdba down [--purge]`: the pooler, then replicas, so that nobody takes over from a leader that is leaving, then the leader,
 // etcd, the supervisor. With --purge everything is deleted, and looked for afterwards.
 #include <fmt/format.h>
 
@@ -99,7 +99,10 @@ Done down(Context& context, const DownOptions& options) {
   // An etcd leader hands over before it ends, and waits for seconds if the others are just leaving, too.
   for (const EtcdSight& member : seen.machine->etcd) (member.leader ? etcd_leader : etcd).push_back(member.name);
   std::vector<std::string> killed;
-  for (const auto& [what, names] : {std::pair<std::string, std::vector<std::string>>{"replicas", replicas},
+  std::vector<std::string> pooler;
+  if (cluster.pooler_port != 0) pooler.emplace_back(local::kPooler);
+  for (const auto& [what, names] : {std::pair<std::string, std::vector<std::string>>{"pooler", pooler},
+                                    {"replicas", replicas},
                                     {"leader", leaders},
                                     {"etcd", etcd},
                                     {"etcd leader", etcd_leader}}) {

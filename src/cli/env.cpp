@@ -1,8 +1,10 @@
-// `eval "$(pgdba env)"`: afterwards plain psql, pg_dump and every libpq program talk to the leader, whoever it is.
+// `eval "$(pgdba env)"`: afterwards plain psql, pg_dump and every libpq program talk to the leader, whoever it is, and
+// $PGDBA_POOLER_URL is what an application should be given.
 #include <fmt/format.h>
 
 #include "base/text.h"
 #include "cli/commands.h"
+#include "cli/status_view.h"
 
 namespace pgdba::cli {
 
@@ -42,9 +44,17 @@ Done env(Context& context, const EnvOptions& options) {
                                target->name.empty() ? "this cluster" : target->name),
                    "pgdba cluster connect --replace … --pg-host HOST --pg-port PORT");
   }
-  std::vector<std::pair<std::string, std::string>> variables = {
+  std::vector<std::pair<std::string, std::string>> variables;
+  const Urls urls = urls_of(*target, {});
+  if (!urls.pooler.libpq.empty()) {
+    variables = {{"PGDBA_POOLER_URL", urls.pooler.libpq},
+                 {"PGDBA_POOLER_RO_URL", urls.pooler_ro},
+                 {"PGDBA_POOLER_JDBC_URL", urls.pooler.jdbc}};
+  }
+  const std::vector<std::pair<std::string, std::string>> libpq = {
       {"PGHOST", join(hosts, ",")}, {"PGPORT", join(ports, ",")},           {"PGUSER", "postgres"},
       {"PGDATABASE", "postgres"},   {"PGTARGETSESSIONATTRS", "read-write"}, {"PGCONNECT_TIMEOUT", "3"}};
+  variables.insert(variables.end(), libpq.begin(), libpq.end());
   if (target->local) variables.emplace_back("PGPASSFILE", target->local->passfile());
   const Terminal& terminal = context.terminal;
   if (terminal.options().format == Format::json || terminal.options().format == Format::yaml) {

@@ -19,6 +19,10 @@ std::string down_word(const local::ProcessReport& report) {
   return report.exits.last.empty() ? "down" : "crashed";
 }
 
+std::string state_of(const local::ProcessReport& report) {
+  return report.frozen ? "frozen" : report.id ? "running" : down_word(report);
+}
+
 MachineSight look_at_machine(const local::Machine& machine) {
   MachineSight out;
   for (const auto& node : machine.cluster().nodes)
@@ -27,9 +31,10 @@ MachineSight look_at_machine(const local::Machine& machine) {
     auto report = machine.report(member.name);
     EtcdSight sight{member.name, machine.cluster().client_url(member), {}, false, false, {}, report.exits.restarts};
     if (report.id) sight.pid = report.id->pid;
-    sight.state = report.frozen ? "frozen" : report.id ? "running" : down_word(report);
+    sight.state = state_of(report);
     out.etcd.push_back(std::move(sight));
   }
+  if (machine.cluster().pooler_port != 0) out.pooler = machine.report(local::kPooler);
   if (auto id = machine.supervisor()) out.supervisor = id->pid;
   return out;
 }
@@ -177,6 +182,8 @@ FullSight look(Rest& rest, const Target& target, Duration patience) {
   }
   if (healthy * 2 <= static_cast<int64_t>(out.machine->etcd.size()))
     out.sight.problems.emplace_back("etcd has no quorum");
+  if (out.machine->pooler && state_of(*out.machine->pooler) != "running")
+    out.sight.problems.push_back(fmt::format("the pooler is {}", state_of(*out.machine->pooler)));
   if (!out.machine->supervisor)
     out.sight.problems.emplace_back("the supervisor does not run (pgdba up starts it again)");
   return out;
@@ -193,6 +200,12 @@ Urls urls_of(const Target& target, const Sight& sight) {
   if (target.local) {
     for (const auto& node : target.local->nodes) add("127.0.0.1", node.pg_port);
     out.passfile = target.local->passfile();
+    if (uint16_t port = target.local->pooler_port; port != 0) {
+      out.pooler.libpq = fmt::format("postgresql://postgres@127.0.0.1:{}/postgres", port);
+      out.pooler.jdbc = fmt::format("jdbc:postgresql://127.0.0.1:{}/postgres?user=postgres", port);
+      out.pooler.psql = fmt::format("PGPASSFILE={} psql {}", out.passfile, out.pooler.libpq);
+      out.pooler_ro = out.pooler.libpq + "_ro?target_session_attrs=any";
+    }
   } else if (!target.pg_host.empty()) {
     for (size_t i = 0; i < std::max<size_t>(1, sight.members.size()); ++i) {
       uint16_t published = i < sight.members.size() ? sight.members[i].port.value_or(5432) : uint16_t{5432};
@@ -249,6 +262,12 @@ JsonValue status_json(const Target& target, const FullSight& full, BootTime now)
     }
     supervisor.set("pid", machine->supervisor ? JsonValue(*machine->supervisor) : JsonValue());
     out.set("etcd", std::move(etcd)).set("supervisor", std::move(supervisor));
+    if (machine->pooler && target.local) {
+      JsonValue pooler;
+      pooler.set("pid", machine->pooler->id ? JsonValue(int{machine->pooler->id->pid}) : JsonValue());
+      pooler.set("state", state_of(*machine->pooler)).set("port", int{target.local->pooler_port});
+      out.set("pooler", pooler.set("restarts", machine->pooler->exits.restarts));
+    }
   }
   Urls urls = urls_of(target, sight);
   JsonValue links, rest = JsonValue::list();
@@ -256,6 +275,11 @@ JsonValue status_json(const Target& target, const FullSight& full, BootTime now)
   links.set("psql", urls.psql.empty() ? JsonValue() : JsonValue(urls.psql))
       .set("libpq", urls.libpq.empty() ? JsonValue() : JsonValue(urls.libpq));
   links.set("jdbc", urls.jdbc.empty() ? JsonValue() : JsonValue(urls.jdbc)).set("rest", std::move(rest));
+  if (!urls.pooler.libpq.empty()) {
+    JsonValue pooler;
+    pooler.set("psql", urls.pooler.psql).set("libpq", urls.pooler.libpq).set("jdbc", urls.pooler.jdbc);
+    links.set("pooler", pooler.set("libpq_ro", urls.pooler_ro));
+  }
   out.set("urls", std::move(links));
   if (!urls.passfile.empty()) out.set("passfile", urls.passfile);
   return out;
@@ -331,8 +355,12 @@ std::string status_text(const Terminal& terminal, const Target& target, const Fu
     std::vector<std::string> parts;
     for (const EtcdSight& member : full.machine->etcd)
       parts.push_back(member.name + " " + (member.healthy ? (member.leader ? "leader" : "ok") : member.state));
-    out += fmt::format("etcd: {}   supervisor: {}\n", join(parts, ", "),
+    const auto& pooler = full.machine->pooler;
+    out += fmt::format("etcd: {}   {}supervisor: {}\n", join(parts, ", "),
+                       pooler && target.local ? fmt::format("pooler: {} on {}   ", state_of(*pooler), target.local->pooler_port) : "",
                        full.machine->supervisor ? fmt::format("process {}", *full.machine->supervisor) : "not running");
+    if (pooler && pooler->exits.restarts > 0)
+      out += fmt::format("pooler: restarted {} times, last {}\n", pooler->exits.restarts, pooler->exits.last);
     for (const auto& node : full.machine->nodes) {
       if (node.report.exits.restarts > 0)
         out += fmt::format("{}: agent restarted {} times, last {}\n", node.name, node.report.exits.restarts,

@@ -31,6 +31,7 @@ struct MachineSight {
   };
   std::vector<Node> nodes;
   std::vector<EtcdSight> etcd;
+  std::optional<local::ProcessReport> pooler;  // none: the cluster has none
   std::optional<int> supervisor;
 };
 
@@ -42,10 +43,14 @@ struct FullSight {
 // One round for everything: members and, for a managed cluster, etcd. The caller acts as the cluster's user.
 FullSight look(Rest& rest, const Target& target, Duration patience);
 
-struct Urls {
+struct Url {
   std::string psql;  // a command to paste
   std::string libpq;
   std::string jdbc;
+};
+struct Urls : Url {       // of the nodes, all of them in one
+  Url pooler;             // empty: external
+  std::string pooler_ro;  // libpq's, of a replica
   std::vector<std::string> rest;
   std::string passfile;  // empty: external
 };

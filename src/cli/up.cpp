@@ -1,8 +1,8 @@
 // `pgdba up`: a cluster on this machine, or the one that is there, running and proved to take writes.
 //
 // Every step may be repeated, so a killed `up` is finished by the next one. Folders, files and what is wanted first;
-// then the supervisor, which starts everything; then only waiting and looking. "Ready" needs three things seen: a
-// leader, a write that it acknowledged, every other node streaming.
+// then the supervisor, which starts everything; then only waiting and looking. "Ready" needs four things seen: a
+// leader, a write that it acknowledged, every other node streaming, a write that came through the pooler.
 #include <fmt/format.h>
 
 #include "base/text.h"
@@ -39,7 +39,15 @@ Target target_of(const Context& context, const ClusterFile& cluster) {
 std::string what_to_type(const Terminal& terminal, const Target& target, const Urls& urls) {
   std::string flag = target.flag();
   auto bold = [&](const std::string& text) { return terminal.tint(Tint::bold, text); };
-  std::string out = "\nTo connect, type the first line, then plain `psql` is the leader:\n";
+  std::string out;
+  if (!urls.pooler.libpq.empty()) {
+    out += "\nApplications connect to the pooler, which follows the leader and holds transactions while it moves:\n";
+    out += "  " + bold(urls.pooler.psql) + "\n";
+    out += "  libpq  " + urls.pooler.libpq + "\n";
+    out += "  JDBC   " + urls.pooler.jdbc + "\n";
+    out += "  reads  " + urls.pooler_ro + "   (any database: NAME_ro is NAME on a replica)\n";
+  }
+  out += "\nTo connect to the nodes themselves, type the first line, then plain `psql` is the leader:\n";
   out += "  " + bold(to_type(fmt::format("eval \"$(pgdba env{})\"", flag))) + "\n";
   out += "  " + urls.psql + "\n";
   out += "  libpq  " + urls.libpq + "\n";
@@ -123,7 +131,8 @@ Outcome<void> wait_ready(Context& context, const UpPlan& plan, const Machine& ma
   if (others > 0) terminal.phase(fmt::format("{} node{} from it", others, others == 1 ? " streams" : "s stream"));
   if (auto done = waiting.synchronous(); !done) return done;
   if (auto done = waiting.write(); !done) return done;
-  terminal.phase("a write was acknowledged: ready");
+  if (auto done = waiting.pooler(); !done) return done;
+  terminal.phase("a write through the pooler was acknowledged: ready");
   waiting.settle();
   return {};
 }
@@ -196,6 +205,11 @@ Done up(Context& context, const UpOptions& options) {
                     "pgdba down --name {0} && pgdba up --name {0}",
                     cluster.name));
   }
+  // A supervisor of an older build cannot start a pooler: it starts the program that it is itself. What it watches goes
+  // on, and the next one adopts it.
+  if (machine.supervisor_is_another_program() && !machine.report(local::kPooler).id && cluster.pooler_port != 0) {
+    if (auto done = machine.stop_supervisor(); !done) return tl::unexpected(as_failure(done.error()));
+  }
   auto supervisor = machine.ensure_supervisor(*identity);
   if (!supervisor) return tl::unexpected(as_failure(supervisor.error()));
 
@@ -204,6 +218,7 @@ Done up(Context& context, const UpOptions& options) {
   if (!plan->is_new) waiting.look_now();
   if (!plan->is_new && started->empty() && had_supervisor && waiting.full().sight.healthy()) {
     if (auto wrote = waiting.write(); !wrote) return tl::unexpected(wrote.error());
+    if (auto wrote = waiting.pooler(); !wrote) return tl::unexpected(wrote.error());
     terminal.say(fmt::format("{} is up and healthy already; nothing was changed", cluster.name));
     print_ready(context, target, waiting.full());
     return Exit::done;

@@ -165,6 +165,7 @@ Outcome<void> check_ports(const Machine& machine) {
     check(member.name, member.client_port);
     check(member.name, member.peer_port);
   }
+  if (cluster.pooler_port != 0) check(local::kPooler, cluster.pooler_port);
   if (taken.empty()) return {};
   auto offset = local::first_free_offset(static_cast<int>(cluster.nodes.size()));
   bool exists = local::exists(local::cluster_file_path(cluster.root));

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/text.h"
+#include "cli/pooler_login.h"
 #include "cli/write_probe.h"
 #include "local/log_merge.h"
 #include "wire/config_json.h"
@@ -75,6 +76,28 @@ Outcome<void> Waiting::write() {
       look_now();
     }
     return written.has_value();
+  });
+  if (!done) done.error().text += ": " + why;
+  return done;
+}
+
+Outcome<void> Waiting::pooler() {
+  const local::ClusterFile& cluster = machine_.cluster();
+  if (cluster.pooler_port == 0) return {};
+  std::string why;
+  bool may_ask = false;
+  auto done = until("the pooler to pass on a write", [&] {
+    const auto* node = full_.sight.leader ? cluster.find_node(*full_.sight.leader) : nullptr;
+    auto patience = std::min<Duration>(deadline_ - context_.loop.now(), 5s);
+    Result<void> step = fail(Errc::unavailable, "no leader");
+    if (node && !may_ask) step = ensure_pooler_login(context_.loop, cluster, node->pg_port, patience);
+    may_ask = may_ask || step.has_value();
+    if (may_ask) step = write_once(context_.loop, cluster, cluster.pooler_port, patience);
+    if (!step) {
+      why = step.error().text;
+      look_now();
+    }
+    return step.has_value();
   });
   if (!done) done.error().text += ": " + why;
   return done;

@@ -22,6 +22,8 @@ class Waiting {
   Outcome<void> first_node(const std::string& name);
   Outcome<void> leader();
   Outcome<void> write();  // the leader acknowledges one
+  // It can look up passwords, and a write through it is acknowledged. Nothing to do where a cluster has none.
+  Outcome<void> pooler();
   Outcome<void> replicas();
   // They are in the synchronous set, where there is one: before that the leader acknowledges alone, and nobody may take over.
   Outcome<void> synchronous();

@@ -215,7 +215,7 @@ Outcome<void> Action::watch_return(const std::vector<std::string>& names) {
   auto deadline = context_.loop.after(seconds(options_.timeout_s));
   std::vector<std::string> waiting;
   for (const std::string& name : names) {
-    if (!machine_.is_etcd(name)) waiting.push_back(name);
+    if (machine_.is_node(name)) waiting.push_back(name);
   }
   FullSight full;
   while (!waiting.empty() && context_.loop.now() < deadline) {

@@ -51,6 +51,7 @@ std::vector<uint16_t> ClusterFile::ports() const {
   std::vector<uint16_t> out;
   for (const Node& node : nodes) out.insert(out.end(), {node.pg_port, node.rest_port});
   for (const Etcd& member : etcd) out.insert(out.end(), {member.client_port, member.peer_port});
+  if (pooler_port != 0) out.push_back(pooler_port);
   return out;
 }
 

@@ -22,6 +22,7 @@ std::optional<Profile> parse_profile(std::string_view text);
 
 inline constexpr int kMaxNodes = 7;
 inline constexpr int kEtcdMembers = 3;
+inline constexpr const char* kPooler = "pooler";  // its name among the processes, and of its folder
 
 struct ClusterFile {
   struct Node {
@@ -40,7 +41,7 @@ struct ClusterFile {
   std::string root;  // the folder that holds all of it
   std::vector<Node> nodes;
   std::vector<Etcd> etcd;
-  uint16_t pooler_port = 0;  // reserved
+  uint16_t pooler_port = 0;  // where applications connect
   int port_offset = 0;
   Profile profile = Profile::fast;
   std::string bin_dir;  // PostgreSQL's programs
@@ -58,6 +59,8 @@ struct ClusterFile {
   [[nodiscard]] std::string log_folder(const std::string& node) const { return root + "/" + node + "/log"; }
   [[nodiscard]] std::string socket_dir(const std::string& node) const { return socket_root + "/" + node; }
   [[nodiscard]] std::string etcd_data(const std::string& member) const { return root + "/" + member + "/data"; }
+  [[nodiscard]] std::string pooler_folder() const { return root + "/" + kPooler; }
+  [[nodiscard]] std::string pooler_ini() const { return pooler_folder() + "/pooler.ini"; }
   [[nodiscard]] std::string supervised() const { return root + "/supervised"; }
   [[nodiscard]] std::string secrets() const { return root + "/secrets"; }
   [[nodiscard]] std::string passfile() const { return root + "/pgpass"; }

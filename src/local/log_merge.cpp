@@ -50,6 +50,7 @@ std::vector<std::string> log_sources(const ClusterFile& cluster) {
   std::vector<std::string> out;
   for (const auto& node : cluster.nodes) out.push_back(node.name);
   for (const auto& member : cluster.etcd) out.push_back(member.name);
+  if (cluster.pooler_port != 0) out.emplace_back(kPooler);
   out.emplace_back("supervisor");
   return out;
 }

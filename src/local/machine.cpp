@@ -28,7 +28,9 @@ Reached count(const std::vector<ProcessStat>& processes) {
       // Backends overwrite their command line with a title: "postgres: pg: checkpointer".
       (command_line(process.id.pid).starts_with("postgres: ") ? out.backends : out.postmasters)++;
     } else if (process.name.starts_with("pgdba")) {
-      (command_line(process.id.pid).find(" guardian") != std::string::npos ? out.guardians : out.agents)++;
+      std::string command = command_line(process.id.pid);
+      bool guards = command.find(" guardian") != std::string::npos, pools = command.find(" pooler ") != std::string::npos;
+      (guards ? out.guardians : pools ? out.poolers : out.agents)++;
     } else {
       out.others++;
     }
@@ -43,6 +45,7 @@ std::string describe(const Reached& reached) {
   if (reached.agents) parts.emplace_back("agent");
   if (reached.guardians) parts.emplace_back("guardian");
   if (reached.postmasters) parts.emplace_back("postgres");
+  if (reached.poolers) parts.emplace_back("pooler");
   int more = reached.backends + reached.others;
   if (parts.empty()) return more == 0 ? "nothing" : more == 1 ? "1 process" : fmt::format("{} processes", more);
   std::string out = join(parts, ", ");
@@ -54,6 +57,7 @@ std::vector<std::string> Machine::names() const {
   std::vector<std::string> out;
   for (const auto& node : cluster_.nodes) out.push_back(node.name);
   for (const auto& member : cluster_.etcd) out.push_back(member.name);
+  if (cluster_.pooler_port != 0) out.emplace_back(kPooler);
   return out;
 }
 
@@ -64,7 +68,7 @@ std::vector<std::string> Machine::names_of_etcd() const {
 }
 
 NodeMark Machine::mark(const std::string& name) const {
-  std::string data = is_etcd(name) ? std::string() : cluster_.data_dir(name);
+  std::string data = is_node(name) ? cluster_.data_dir(name) : std::string();
   if (char* real = data.empty() ? nullptr : ::realpath(data.c_str(), nullptr)) {
     data = real;
     ::free(real);
@@ -74,7 +78,7 @@ NodeMark Machine::mark(const std::string& name) const {
 
 ProcessReport Machine::report(const std::string& name) const {
   ProcessReport out{
-      name, is_etcd(name), supervised_.read_want(name), supervised_.running(name), false, supervised_.read_exits(name)};
+      name, is_node(name), supervised_.read_want(name), supervised_.running(name), false, supervised_.read_exits(name)};
   if (out.id) {
     auto stat = read_stat(out.id->pid);
     out.frozen = stat && stat->frozen();

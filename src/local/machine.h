@@ -20,9 +20,9 @@ namespace pgdba::local {
 
 struct ProcessReport {
   std::string name;
-  bool etcd = false;
+  bool node = false;
   Want want = Want::up;
-  std::optional<ProcessId> id;  // of the agent or of etcd
+  std::optional<ProcessId> id;  // of the agent, of etcd or of the pooler
   bool frozen = false;
   Exits exits;
 };
@@ -32,7 +32,7 @@ struct NodePids {
 };
 
 struct Reached {
-  int agents = 0, guardians = 0, postmasters = 0, backends = 0, others = 0;
+  int agents = 0, guardians = 0, poolers = 0, postmasters = 0, backends = 0, others = 0;
   std::vector<pid_t> pids;
   bool killed = false;  // it did not end by itself in time
 };
@@ -44,9 +44,9 @@ class Machine {
 
   [[nodiscard]] const ClusterFile& cluster() const { return cluster_; }
   [[nodiscard]] const Supervised& supervised() const { return supervised_; }
-  [[nodiscard]] std::vector<std::string> names() const;  // nodes, then etcd members
+  [[nodiscard]] std::vector<std::string> names() const;  // nodes, etcd members, the pooler
   [[nodiscard]] std::vector<std::string> names_of_etcd() const;
-  [[nodiscard]] bool is_etcd(const std::string& name) const { return cluster_.find_node(name) == nullptr; }
+  [[nodiscard]] bool is_node(const std::string& name) const { return cluster_.find_node(name) != nullptr; }
 
   [[nodiscard]] ProcessReport report(const std::string& name) const;
   [[nodiscard]] NodePids pids(const std::string& node) const;
@@ -64,7 +64,7 @@ class Machine {
   Result<void> want(const std::string& name, Want want) const {
     return exists(supervised_.folder()) ? supervised_.write_want(name, want) : Result<void>{};
   }
-  // Clean: SIGTERM to the agent (which stops its PostgreSQL) or to etcd; after `patience` everything that is left dies.
+  // Clean: SIGTERM to the agent (which stops its PostgreSQL), etcd or the pooler; after `patience` everything that is left dies.
   Result<Reached> stop(const std::string& name, Duration patience) const;
   // SIGKILL to every process of the node, as nearly at once as can be.
   Result<Reached> kill(const std::string& name) const;

@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "local/files.h"
+#include "local/pooler_files.h"
 #include "wire/json_value.h"
 
 namespace pgdba::local {
@@ -208,7 +209,7 @@ Result<void> write_node_files(const ClusterFile& cluster) {
   for (const auto& node : cluster.nodes) {
     if (auto done = write_atomic(cluster.yaml(node.name), patroni_yaml(cluster, node, *secrets)); !done) return done;
   }
-  return {};
+  return write_pooler_files(cluster, *secrets);
 }
 
 Result<void> write_specs(const ClusterFile& cluster, const std::vector<std::string>& names) {
@@ -222,6 +223,7 @@ Result<void> write_specs(const ClusterFile& cluster, const std::vector<std::stri
     if (!wanted(node.name)) continue;
     if (auto done = supervised.write_spec(agent_spec(cluster, node)); !done) return done;
   }
+  if (wanted(kPooler)) return supervised.write_spec(pooler_spec(cluster));
   return {};
 }
 

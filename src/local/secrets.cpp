@@ -57,7 +57,8 @@ Result<Secrets> ensure_secrets(const ClusterFile& cluster) {
   for (auto [name, secret] : {std::pair{"superuser", &out.superuser},
                               {"replication", &out.replication},
                               {"rewind", &out.rewind},
-                              {"rest", &out.rest}}) {
+                              {"rest", &out.rest},
+                              {"pooler", &out.pooler}}) {
     auto value = ensure_secret(secret_path(cluster, name));
     if (!value) return tl::unexpected(value.error());
     *secret = std::move(*value);
@@ -67,6 +68,10 @@ Result<Secrets> ensure_secrets(const ClusterFile& cluster) {
 
 Result<Secret> read_rest_secret(const ClusterFile& cluster) {
   return read_secret(secret_path(cluster, "rest"));
+}
+
+Result<Secret> read_pooler_secret(const ClusterFile& cluster) {
+  return read_secret(secret_path(cluster, "pooler"));
 }
 
 }  // namespace pgdba::local

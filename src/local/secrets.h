@@ -11,17 +11,20 @@ inline constexpr const char* kSuperuser = "postgres";
 inline constexpr const char* kReplicator = "replicator";
 inline constexpr const char* kRewinder = "rewinder";
 inline constexpr const char* kRestUser = "pgdba";
+inline constexpr const char* kPoolerUser = "pgdba_pooler";  // made at bootstrap (pg/settings.h)
 
 struct Secrets {
   Secret superuser;
   Secret replication;
   Secret rewind;
   Secret rest;
+  Secret pooler;
 };
 
 // Reads them; makes those that are missing.
 Result<Secrets> ensure_secrets(const ClusterFile& cluster);
 Result<Secret> read_rest_secret(const ClusterFile& cluster);
+Result<Secret> read_pooler_secret(const ClusterFile& cluster);
 
 // 32 characters of letters and digits from the kernel's random numbers: 190 bits, and nothing that any file format
 // would have to quote.

@@ -92,6 +92,10 @@ class Core {
   // are served.
   void set_route(Route route, RouteState state);
   [[nodiscard]] const RouteState& route(Route route) const { return routes_[static_cast<size_t>(route)]; }
+  [[nodiscard]] bool is_open(Route which) const {
+    const RouteState& state = route(which);
+    return state.open && (state.fresh_until == 0 || now_ < state.fresh_until);
+  }
   struct Load {
     int lent = 0, waiting = 0;
   };

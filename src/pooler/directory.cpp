@@ -22,9 +22,9 @@ void ClientDirectory::reload(std::shared_ptr<const Loaded> loaded) {
   loaded_ = std::move(loaded);
   settings_ = core_settings(loaded_->config.settings);
   for (auto& [name, entry] : databases_) {
-    entry->conf = conf::find_database(loaded_->config, name);
-    if (entry->conf == nullptr) entry->conf = conf::find_template(loaded_->config);
-    if (entry->conf != nullptr) entry->database = core_database(*entry->conf, name);
+    const Found found = find_entry(name);
+    entry->conf = found.conf;
+    if (found.conf != nullptr) entry->database = make_database(found, name);
   }
   for (auto& [name, user] : users_) {
     const conf::UserEntry* found = conf::find_user(loaded_->config, name);
@@ -52,6 +52,26 @@ pool::Tls ClientDirectory::tls_policy(const pool::Client& client) {
   return loaded_->tls.clients != nullptr && !local ? pool::Tls::accept : pool::Tls::refuse;
 }
 
+ClientDirectory::Found ClientDirectory::find_entry(std::string_view name) const {
+  if (const auto* own = conf::find_database(loaded_->config, name)) return {own, name};
+  Found best;
+  for (const conf::DatabaseEntry& entry : loaded_->config.databases) {
+    if (entry.is_template() || !entry.name.starts_with('*')) continue;
+    const std::string_view suffix = std::string_view(entry.name).substr(1);
+    if (name.size() <= suffix.size() || !name.ends_with(suffix)) continue;
+    if (best.conf == nullptr || best.conf->name.size() < entry.name.size()) best = {&entry, name.substr(0, name.size() - suffix.size())};
+  }
+  if (best.conf != nullptr) return best;
+  return {conf::find_template(loaded_->config), name};
+}
+
+pool::Database ClientDirectory::make_database(const Found& found, std::string_view requested) {
+  pool::Database made = core_database(*found.conf, std::string(requested));
+  if (!found.conf->dbname) made.server_name = found.name;
+  made.automatic = made.automatic || found.conf->name.starts_with('*');
+  return made;
+}
+
 std::string ClientDirectory::may_begin(const pool::Client& client) {
   const bool demanded = loaded_->tls.clients != nullptr && loaded_->tls.clients->mode >= conf::SslMode::require;
   const bool local = worker_->peer_of(client).size == 0;
@@ -76,15 +96,15 @@ pool::Database* ClientDirectory::database(std::string_view name) {
   if (auto found = databases_.find(name); found != databases_.end()) {
     return found->second->conf == nullptr ? nullptr : &found->second->database;
   }
-  const conf::DatabaseEntry* conf = conf::find_database(loaded_->config, name);
-  if (conf == nullptr) {
-    conf = conf::find_template(loaded_->config);
-    if (conf == nullptr || name.size() > conf::kMaxDatabaseName) return nullptr;
+  const Found lookup = find_entry(name);
+  if (lookup.conf == nullptr) return nullptr;
+  auto entry = std::make_unique<Entry>();
+  entry->conf = lookup.conf;
+  entry->database = make_database(lookup, name);
+  if (entry->database.automatic) {
+    if (name.size() > conf::kMaxDatabaseName) return nullptr;
     log::info("pooler", "registered new auto-database: db = {}", name);
   }
-  auto entry = std::make_unique<Entry>();
-  entry->conf = conf;
-  entry->database = core_database(*conf, std::string(name));
   pool::Database* made = &entry->database;
   databases_.emplace(std::string(name), std::move(entry));
   return made;
@@ -140,6 +160,10 @@ pool::Directory::Lookup ClientDirectory::secret_of(pool::Client& client, pool::D
     return {};
   }
   pool::Core& core = worker_->core();
+  // While nobody can be asked, what was answered last lets its user in: who has logged in before need not wait.
+  if (!core.is_open(asked->route)) {
+    if (auto cached = secrets_.secret(user)) return {.secret = *cached};
+  }
   pool::Client& own = core.open_own(core.pool_for(*asked, rules.auth_user, settings_of(rules.auth_user)));
   questions_[&own] = {.waiting = client.id, .user = std::string(user), .answer = {}};
   worker_->remember(client);

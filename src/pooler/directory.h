@@ -70,6 +70,13 @@ class ClientDirectory : public pool::Directory {
   };
   pool::Method by_certificate(const pool::Client& client, std::string_view map, std::string_view user);
   void reconnect_servers(const std::string& why);
+  // The entry for a name: its own, else the longest "*_suffix" (ours: leads to the name without the suffix), else "*".
+  struct Found {
+    const conf::DatabaseEntry* conf = nullptr;
+    std::string_view name;  // on the server, unless the entry has a dbname
+  };
+  [[nodiscard]] Found find_entry(std::string_view name) const;
+  static pool::Database make_database(const Found& found, std::string_view requested);
   Result<Target> cluster_target(const pool::Pool& pool, const Entry& entry);
   void answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem);
 

@@ -9,11 +9,13 @@
 #include "base/text.h"
 #include "dcs/cluster_watch.h"
 #include "dcs/etcd.h"
+#include "net/http_client.h"
 #include "net/log.h"
 #include "net/loop.h"
 #include "wire/cluster_json.h"
 #include "wire/keys.h"
 #include "wire/rest_cluster.h"
+#include "wire/rest_status.h"
 
 namespace pgdba::pooler {
 
@@ -47,11 +49,17 @@ struct LeaderWatch::Impl {
   int64_t lease = 0;
   model::PoolerRecord record;
   model::Revision record_mod = 0;
-  model::Revision draining = 0;       // create revision of the switchover that we hold for
-  std::string draining_from;
+  // Revision of the key as we first saw the switchover that we hold for. The key stays from one switchover to the next, so
+  // that the revision at which it was created tells them not apart.
+  model::Revision draining = 0;
   BootTime hold_until{};
   model::Revision given_up = 0;       // the one that we held for long enough
   ClusterNews last;
+
+  // What the leader's own agent has proved to us while etcd is away (ha.md, section 3, third wall).
+  std::optional<net::HttpClient> agents;
+  BootTime agent_until{};
+  uint64_t agent_term = 0;
 
   Duration ttl() const {
     const model::ClusterView* view = watch->view();
@@ -72,6 +80,9 @@ struct LeaderWatch::Impl {
       out.term = static_cast<uint64_t>(view.leader->create);
     } else {
       out.leader.clear();  // a leader whose term is not written: wait for it
+    }
+    if (out.own_term && !out.leader.empty() && agent_term == out.term && agent_until > view.as_of + ttl() / 2) {
+      out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>(agent_until.time_since_epoch()).count();
     }
     std::optional<Lsn> primary;
     if (view.status) primary = view.status->value.optime;
@@ -103,10 +114,10 @@ struct LeaderWatch::Impl {
     using State = model::Switchover::State;
     const auto& key = view.switchover;
     const bool holds = key && (key->value.state == State::draining || key->value.state == State::stopped) && !key->value.handover &&
-                       key->create != given_up && view.leader && view.leader->value == key->value.from;
-    if (holds && draining != key->create) {
-      draining = key->create;
-      draining_from = key->value.from;
+                       key->mod != given_up && view.leader && view.leader->value == key->value.from;
+    // One that was aborted and the next one may be a single change to us; from draining to stopped it is the same one.
+    if (holds && (draining == 0 || (key->value.state == State::draining && draining != key->mod))) {
+      draining = key->mod;
       drain_news.notify();
       hold_until = loop.after(std::chrono::milliseconds(key->value.hold_ms));
       log::info("pooler", "holding new transactions: switchover from={} to={} hold_ms={}", key->value.from, key->value.to, key->value.hold_ms);
@@ -119,8 +130,9 @@ struct LeaderWatch::Impl {
     }
     if (draining != 0 && loop.now() >= hold_until) {
       log::warning("pooler", "the switchover took longer than it said: lending again");
-      given_up = draining;
+      given_up = key->mod;
       draining = 0;
+      drain_news.notify();
     }
   }
 
@@ -135,6 +147,33 @@ struct LeaderWatch::Impl {
   Task<void> teller() {
     for (;;) {
       co_await changed.wait_for(std::min<Duration>(ttl() / 10, 200ms));
+      tell();
+    }
+  }
+
+  // Etcd has proved nothing for a while. The leader's agent knows until when it is the leader, whatever etcd does: by an
+  // answer to a question that we sent at `sent` no longer than that from then on. Whoever leads after it has another term,
+  // and an agent that has seen one says so.
+  Task<void> ask_agent() {
+    for (;;) {
+      co_await loop.sleep_for(100ms);
+      const model::ClusterView* view = watch->view();
+      if (view == nullptr || !view->leader || !last.own_term || loop.now() < view->as_of + ttl() / 4) continue;
+      auto member = view->members.find(view->leader->value);
+      if (member == view->members.end()) continue;
+      auto url = net::parse_url(member->second.value.api_url);
+      if (!url) continue;
+      url->target = "/patroni";
+      const uint64_t term = last.term;
+      const BootTime sent = loop.now();
+      net::Request request;
+      Result<net::Response> answer = co_await agents->request(std::move(*url), std::move(request), loop.after(ttl() / 4));
+      if (!answer) continue;
+      auto status = wire::parse_status_answer(answer->body);
+      if (!status || !status->pgdba || static_cast<uint64_t>(status->pgdba->term) != term || status->pgdba->lock_ms.value_or(0) <= 0) continue;
+      if (agent_until < sent) log::info("pooler", "etcd is away; the leader proves itself for {} ms", *status->pgdba->lock_ms);
+      agent_until = sent + std::chrono::milliseconds(*status->pgdba->lock_ms);
+      agent_term = term;
       tell();
     }
   }
@@ -256,6 +295,8 @@ Result<void> LeaderWatch::start() {
   self.loop.spawn(self.watch->run(), "watch");
   self.loop.spawn(self.watch->stay_fresh(), "freshness");
   self.loop.spawn(self.teller(), "teller");
+  self.agents.emplace(self.loop);
+  self.loop.spawn(self.ask_agent(), "leader's agent");
   self.loop.spawn(self.register_and_drain(), "registration");
   self.thread = std::thread([&self] { self.loop.run(); });
   return {};

@@ -3,7 +3,8 @@
 // Runs on a thread of its own (net::Loop) and gives each change to `news`, which is called there. Invariants:
 //   - `primary` is only what the key `leader` and the newest term say; without them the workers hold ("last known" counts
 //     for nothing);
-//   - a reading serves for ttl/2 from the moment at which it was proved current (ha.md, section 3, third wall);
+//   - a reading serves for ttl/2 from the moment at which it was proved current (ha.md, section 3, third wall); while etcd
+//     is away, as long as the leader's own agent has proved the lock, which it tells over REST;
 //   - in a switchover "drained" is written only after every worker has stopped lending and nothing is in flight, and lending
 //     starts again only when the switchover was aborted, has given another leader, or the time to hold is over.
 #pragma once

@@ -122,6 +122,7 @@ class Cluster:
         for number in range(nodes):
             member = f"pg-replica-{number}" if number else "pg-primary"
             self.nodes[member] = Node(self, member, 5432 + offset + number, 8008 + offset + number)
+        self.pooler_port = 6432 + offset
         self.endpoints = None
         os.makedirs(self.home, exist_ok=True)
         self.program = PROGRAM
@@ -197,6 +198,7 @@ class Cluster:
         for node in self.nodes.values():
             found += [f"port {port} is taken" for port in (node.port, node.rest_port) if not ports.is_free(port)]
             found += glob.glob(f"/tmp/.s.PGSQL.{node.port}*")
+        found += [f"port {self.pooler_port} is taken"] if not ports.is_free(self.pooler_port) else []
         registry = os.path.join(self.home, ".pgdba", "clusters.json")
         if os.path.exists(registry) and f'"{self.name}"' in open(registry).read():
             found.append(f"{registry} still has {self.name}")
@@ -280,6 +282,17 @@ class Cluster:
                               timeout=20, env={**os.environ, "ETCDCTL_API": "3"})
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def pooler(self):
+        """The process of the pooler that `up` started, or None."""
+        for process in processes.below(os.path.join(self.data_dir, "pooler")):
+            if process.arguments[1:2] == ("pooler",):
+                return process
+        return None
+
+    def pooled(self, database="postgres", port=None):
+        """As an application connects."""
+        return dataclasses.replace(self.endpoints, ports=(port or self.pooler_port,), database=database)
 
     def supervisor(self):
         for process in processes.below(self.data_dir):

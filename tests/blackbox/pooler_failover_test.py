@@ -1,0 +1,343 @@
+"""Failover as an application sees it that connects to the pooler of `pgdba up`: whatever happens to the primary, its connections
+stay, what waits goes on with the next primary, and nothing acknowledged is lost. Each test prints what it measured."""
+import contextlib
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import psycopg
+import pytest
+
+from harness import ports, processes
+from harness.client import Session, Unreachable, ask
+from harness.journal import Journal
+from harness.probe import PrimaryProbe
+from harness.waiting import wait_until
+
+POOL = 20  # default_pool_size of the file that `up` writes: so many transactions can be in flight
+RECOVERY = 60
+
+
+class Traffic(Journal):
+    """Writers that connect once and wait as long as the pooler makes them."""
+
+    def __init__(self, endpoints, writers=32, pause=0.02):
+        super().__init__(endpoints, writers=writers, pause=pause, patience=40, write_patience=60, most_slack=1)
+
+    def errors(self):
+        return [write for write in self.snapshot() if write.outcome != "ok"]
+
+    def longest_wait(self):
+        return max(write.answered - write.sent for write in self.acknowledged())
+
+    def settle(self, seconds=RECOVERY):
+        now = time.monotonic()
+        wait_until("writes flow through the pooler", seconds, lambda: self.acknowledged_since(now))
+
+    def report(self, what, since=None):
+        print(f"\n{what}: {self.count('ok')} acknowledged, {len(self.errors())} errors, {self.refusals} refused logins, "
+              f"longest wait {self.longest_wait():.2f} s, gap {self.longest_gap(since):.2f} s")
+        for text, count in sorted({(error.outcome, error.text): 0 for error in self.errors()}.items()):
+            print("  ", *text)
+
+
+@contextlib.contextmanager
+def traffic(cluster, what, **options):
+    """32 writers through the pooler and the probe beside it; at the end the promises."""
+    journal = None
+    try:
+        with PrimaryProbe(cluster.endpoints) as probe, Traffic(cluster.pooled(), **options) as journal:
+            wait_until("every writer has written", 60, lambda: journal.count("ok") >= 4 * journal.writers)
+            began = time.monotonic()
+            yield journal
+            journal.settle()
+            journal.stop()
+            journal.report(what, began)
+            cluster.wait_healthy(90)
+        journal.endpoints = cluster.endpoints  # the nodes themselves say what is there
+        journal.verify().check(at_least=4 * journal.writers)
+        probe.check()
+        cluster.wait_same_everywhere()
+    except BaseException:
+        print(cluster.describe())
+        raise
+    finally:
+        if journal:
+            journal.stop()
+
+
+def switch_over(cluster):
+    old = cluster.primary()
+    cluster.run("cluster", "switchover", "--name", cluster.name, "--yes")
+    assert cluster.primary() is not old
+
+
+# Changes of primary.
+
+def test_planned_switchover_costs_no_client_an_error(cluster):
+    with traffic(cluster, "switchover") as journal:
+        switch_over(cluster)
+        journal.settle()
+        assert journal.errors() == [] and journal.refusals == 0
+
+
+def test_several_switchovers_in_a_row(cluster):
+    with traffic(cluster, "three switchovers") as journal:
+        for _ in range(3):
+            switch_over(cluster)
+            journal.settle()
+            cluster.wait_healthy()
+        assert journal.errors() == [] and journal.refusals == 0
+
+
+def test_two_poolers_take_part_in_a_switchover(cluster, folder):
+    port = ports.free_ports(1)[0]
+    with open(os.path.join(cluster.data_dir, "pooler", "pooler.ini")) as file:
+        text = re.sub(r"(?m)^listen_port.*$", f"listen_port = {port}", file.read())
+    ini = os.path.join(folder, "second.ini")
+    with open(ini, "w") as file:
+        file.write(text)
+    with open(os.path.join(folder, "second.log"), "w") as log:
+        second = subprocess.Popen([cluster.program, "pooler", ini], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    try:
+        wait_until("the second pooler", 20, lambda: ask(cluster.pooled(port=port).conninfo(), "select 1", 20))
+        with traffic(cluster, "switchover, first of two poolers", writers=16) as first:
+            other = Traffic(cluster.pooled(port=port), writers=16)
+            other.prepare = lambda: None  # the first one's table
+            other._ids = first._ids
+            with other:
+                wait_until("writes through the second one", 30, lambda: other.count("ok") > 64)
+                switch_over(cluster)
+                other.settle()
+                first.settle()
+            other.report("switchover, second of two poolers")
+            assert other.errors() == [] and first.errors() == []
+    finally:
+        second.terminate()
+        second.wait(20)
+
+
+def test_postmaster_killed_costs_only_what_was_in_flight(cluster):
+    with traffic(cluster, "postmaster killed") as journal:
+        cluster.primary().postmaster().kill()
+        journal.settle()
+        assert len(journal.errors()) <= POOL and journal.refusals == 0
+
+
+def test_node_lost_costs_only_what_was_in_flight(cluster):
+    with traffic(cluster, "node lost") as journal:
+        old = cluster.primary()
+        cluster.act("kill", "primary")
+        journal.settle()
+        assert len(journal.errors()) <= POOL and journal.refusals == 0
+        cluster.act("start", old.name)
+
+
+@pytest.mark.parametrize("which", ["postgres", "agent", "node"])
+def test_primary_frozen_beyond_its_lease(cluster, which):
+    with traffic(cluster, f"{which} frozen") as journal:
+        old = cluster.primary()
+        frozen = {"postgres": lambda: processes.descendants(old.postmaster().pid), "agent": lambda: [old.agent()],
+                  "node": old.processes}[which]()
+        for process in sorted(frozen, key=lambda process: process.started):
+            process.send(signal.SIGSTOP)
+        try:
+            time.sleep(cluster.ttl + 1.5)
+            if which != "postgres":  # a frozen postgres alone is noticed by its agent, in its own time
+                journal.settle()
+        finally:
+            for process in frozen:
+                process.send(signal.SIGCONT)
+        journal.settle()
+        assert len(journal.errors()) <= POOL
+
+
+def test_etcd_without_quorum_and_back(cluster):
+    with traffic(cluster, "etcd away") as journal:
+        for name in ("etcd1", "etcd2"):
+            cluster.act("stop", name)
+        time.sleep(cluster.ttl * 2)
+        for name in ("etcd1", "etcd2"):
+            cluster.act("start", name)
+        journal.settle()
+        assert len(journal.errors()) <= POOL
+
+
+# What clients keep.
+
+def test_idle_clients_notice_nothing(cluster):
+    sessions = [Session(cluster.pooled().conninfo(name="idle"), 20) for _ in range(20)]
+    try:
+        for session in sessions[:10]:  # half of them have used a server before
+            assert session.query("select 1", 20).outcome == "ok"
+        switch_over(cluster)
+        answers = [session.query("select pg_is_in_recovery()", 20) for session in sessions]
+        assert [answer.value for answer in answers] == ["f"] * len(sessions), answers
+        cluster.wait_healthy()
+        cluster.primary().postmaster().kill()
+        answers = [session.query("select pg_is_in_recovery()", 30) for session in sessions]
+        assert [answer.value for answer in answers] == ["f"] * len(sessions), answers
+    finally:
+        for session in sessions:
+            session.close()
+
+
+def test_prepared_statements_survive_a_switchover(cluster):
+    url = cluster.pooled().conninfo(name="prepared")
+    with psycopg.connect(url, autocommit=True, prepare_threshold=0) as client:
+        client.execute("drop table if exists prepared")
+        client.execute("create table prepared(id int, word text)")
+        for number in range(5):
+            client.execute("insert into prepared values (%s, %s)", (number, "before"))
+        switch_over(cluster)
+        for number in range(5):
+            client.execute("insert into prepared values (%s, %s)", (number, "after"))
+        assert client.execute("select count(*) from prepared where word = %s", ("after",)).fetchone() == (5,)
+
+
+def test_reads_go_to_replicas_and_survive_the_loss_of_one(cluster):
+    reads = cluster.pooled("postgres_ro")
+    wait_until("reads on a replica", 20, lambda: ask(reads.conninfo(), "select pg_is_in_recovery()", 10) == ("t",))
+    seen, errors = set(), []
+    stop = threading.Event()
+
+    def read():
+        session = None
+        while not stop.is_set():
+            try:
+                session = session or Session(reads.conninfo(name="reader"), 20)
+            except Unreachable as error:
+                errors.append(str(error))
+                continue
+            answer = session.query("select inet_server_port(), pg_is_in_recovery()", 20)
+            if answer.outcome == "ok":
+                seen.add(answer.row)
+            else:
+                errors.append(answer.text)
+                session.close()
+                session = None
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=read, daemon=True) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until("both replicas are read", 20, lambda: len(seen) >= 2)
+        assert {row[1] for row in seen} == {"t"}, seen
+        lost = cluster.replicas()[0]
+        cluster.act("kill", lost.name)
+        time.sleep(2)
+        before = len(errors)
+        seen.clear()
+        time.sleep(2)
+        assert seen and len(errors) == before, errors
+        cluster.act("start", lost.name)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    print(f"\nreplica lost: {len(errors)} errors of 8 readers: {set(errors)}")
+    assert len(errors) <= 8
+    cluster.wait_healthy()
+
+
+# Roles.
+
+def fresh_role(cluster, name, password):
+    leader = cluster.primary()
+    leader.sql(f"drop role if exists {name}")
+    leader.sql(f"create role {name} login password '{password}'")
+    passfile = os.path.join(cluster.base, f"{name}.pass")
+    with open(os.open(passfile, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(f"127.0.0.1:{cluster.pooler_port}:*:{name}:{password}\n")
+    return dataclasses.replace(cluster.pooled(), user=name, passfile=passfile)
+
+
+def test_any_role_logs_in_with_its_own_password(cluster):
+    role = fresh_role(cluster, "app", "s3cret pass")
+    assert ask(role.conninfo(), "select current_user", 10) == ("app",)
+    wrong = dataclasses.replace(role, passfile=cluster.endpoints.passfile)
+    with pytest.raises(Unreachable):
+        ask(wrong.conninfo() + " password=wrong", "select 1", 10)
+    with pytest.raises(Unreachable):
+        ask(dataclasses.replace(role, user="nobody_here").conninfo() + " password=x", "select 1", 10)
+    # A new password counts at the next login.
+    cluster.primary().sql("alter role app password 'another'")
+    with open(role.passfile, "w") as file:
+        file.write(f"127.0.0.1:{cluster.pooler_port}:*:app:another\n")
+    assert ask(role.conninfo(), "select current_user", 10) == ("app",)
+
+
+def test_known_role_logs_in_while_there_is_no_leader(cluster):
+    role = fresh_role(cluster, "early", "bird")
+    assert ask(role.conninfo(), "select current_user", 10) == ("early",)
+    frozen = [cluster.etcd("etcd1"), cluster.etcd("etcd2")]
+    for process in frozen:
+        process.send(signal.SIGSTOP)
+    try:
+        wait_until("nobody leads", 20, lambda: not cluster.primaries())
+        began = time.monotonic()
+        session = Session(role.conninfo(), 10)
+        print(f"\nlogin without a leader: {time.monotonic() - began:.3f} s")
+    finally:
+        for process in frozen:
+            process.send(signal.SIGCONT)
+    assert session.query("select current_user", 60).value == "early"
+    session.close()
+    cluster.wait_healthy()
+
+
+# The process itself.
+
+def test_pooler_killed_is_restarted(cluster):
+    with traffic(cluster, "pooler killed") as journal:
+        old = cluster.pooler()
+        old.kill()
+        wait_until("another pooler", 20, lambda: (new := cluster.pooler()) and new.pid != old.pid)
+        journal.settle()
+        assert len(journal.errors()) <= journal.writers
+    assert cluster.status()["pooler"]["restarts"] >= 1
+
+
+def test_pooler_by_the_verbs(cluster):
+    before = cluster.status()["pooler"]
+    assert before["state"] == "running" and before["pid"] == cluster.pooler().pid and before["port"] == cluster.pooler_port
+    for verb, state in (("stop", "stopped"), ("kill", "killed")):
+        result = cluster.act(verb, "pooler")
+        assert "pooler" in result.err + result.out
+        assert cluster.pooler() is None and ports.is_free(cluster.pooler_port)
+        told = cluster.status(code=None)
+        assert told["pooler"]["state"] == state and not told["healthy"] and any("pooler" in problem for problem in told["problems"])
+        cluster.act("start", "pooler")
+        wait_until("it listens", 20, lambda: ask(cluster.pooled().conninfo(), "select 1", 10))
+    assert cluster.run("logs", "pooler", "--name", cluster.name).out.count("listening on") >= 2
+    cluster.wait_healthy()
+
+
+def test_files_of_the_pooler(cluster):
+    folder = os.path.join(cluster.data_dir, "pooler")
+    names = {"pooler.ini", "userlist.txt"}
+    assert set(os.listdir(folder)) == names
+    assert all(os.stat(os.path.join(folder, name)).st_mode & 0o777 == 0o600 for name in names)
+    users = re.findall(r'^"([^"]+)"', open(os.path.join(folder, "userlist.txt")).read(), re.M)
+    assert sorted(users) == ["pgdba_pooler", "postgres"]
+
+
+def test_up_gives_an_older_cluster_its_pooler(make_cluster):
+    cluster = make_cluster(nodes=1)
+    cluster.up()
+    cluster.down()
+    for path in ("supervised/pooler.spec", "supervised/pooler.run", "supervised/pooler.exits", "pooler/pooler.ini", "pooler/userlist.txt",
+                 "secrets/pooler"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(cluster.data_dir, path))
+    os.rmdir(os.path.join(cluster.data_dir, "pooler"))
+    cluster.up()
+    role = fresh_role(cluster, "app", "word")
+    assert ask(role.conninfo(), "select current_user", 10) == ("app",)
+    cluster.run("up", "--name", cluster.name)  # adopts
+    cluster.purge()
