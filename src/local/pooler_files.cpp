@@ -25,6 +25,7 @@ std::string pooler_ini_text(const ClusterFile& cluster) {
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {0}
+unix_socket_dir =
 pool_mode = transaction
 default_pool_size = 20
 max_client_conn = 1000

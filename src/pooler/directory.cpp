@@ -216,7 +216,7 @@ void ClientDirectory::answered(pool::Client& own, bool ended, std::optional<Secr
   Question question = std::move(found->second);
   questions_.erase(found);
   if (!problem.empty()) {
-    log::warning("pooler", "auth_query for {} failed: {}", question.user, problem);
+    log::warning("pooler", "auth_query for {}: {}", question.user, problem);
     secret = secrets_.secret(question.user);
   } else if (secret) {
     secrets_.remember(question.user, *secret);
@@ -320,6 +320,16 @@ void ClientDirectory::apply(const ClusterNews& news) {
   core.set_route(pool::Route::primary, primary);
   core.set_route(pool::Route::replica, readers);
   core.set_route(pool::Route::any, readers);
+  if (!questions_.empty() && !core.is_open(pool::Route::primary)) answer_from_memory();
+}
+
+// Logins whose question was on its way when the primary went away: who is known need not wait for the next one.
+void ClientDirectory::answer_from_memory() {
+  std::vector<pool::Client*> known;
+  for (const auto& [own, question] : questions_) {
+    if (own->pool->database->route == pool::Route::primary && secrets_.secret(question.user)) known.push_back(own);
+  }
+  for (pool::Client* own : known) answered(*own, false, std::nullopt, "nobody leads just now");
 }
 
 std::string ClientDirectory::verify_query(const pool::Pool& pool) {

@@ -78,6 +78,7 @@ class ClientDirectory : public pool::Directory {
   [[nodiscard]] Found find_entry(std::string_view name) const;
   static pool::Database make_database(const Found& found, std::string_view requested);
   Result<Target> cluster_target(const pool::Pool& pool, const Entry& entry);
+  void answer_from_memory();
   void answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem);
 
   std::shared_ptr<const Loaded> loaded_;

@@ -41,8 +41,8 @@ class Traffic(Journal):
     def report(self, what, since=None):
         print(f"\n{what}: {self.count('ok')} acknowledged, {len(self.errors())} errors, {self.refusals} refused logins, "
               f"longest wait {self.longest_wait():.2f} s, gap {self.longest_gap(since):.2f} s")
-        for text, count in sorted({(error.outcome, error.text): 0 for error in self.errors()}.items()):
-            print("  ", *text)
+        for kind in sorted({(error.outcome, error.text) for error in self.errors()}):
+            print("  ", *kind)
 
 
 @contextlib.contextmanager
@@ -103,6 +103,10 @@ def test_two_poolers_take_part_in_a_switchover(cluster, folder):
         file.write(text)
     with open(os.path.join(folder, "second.log"), "w") as log:
         second = subprocess.Popen([cluster.program, "pooler", ini], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    with open(cluster.endpoints.passfile) as file:
+        lines = file.read()
+    with open(cluster.endpoints.passfile, "a") as file:
+        file.write(lines.replace(f":{cluster.pooler_port}:", f":{port}:"))
     try:
         wait_until("the second pooler", 20, lambda: ask(cluster.pooled(port=port).conninfo(), "select 1", 20))
         with traffic(cluster, "switchover, first of two poolers", writers=16) as first:

@@ -195,6 +195,7 @@ class Cluster:
         found = [f"process {process.pid}: {process.command}" for process in processes.below(self.data_dir)]
         if os.path.exists(self.data_dir):
             found.append(f"{self.data_dir} is still there")
+        found += glob.glob(f"/tmp/.s.PGSQL.{self.pooler_port}*")
         for node in self.nodes.values():
             found += [f"port {port} is taken" for port in (node.port, node.rest_port) if not ports.is_free(port)]
             found += glob.glob(f"/tmp/.s.PGSQL.{node.port}*")
