@@ -108,13 +108,13 @@ TEST(NodeFiles, passwords_are_private_kept_and_nowhere_but_in_their_files) {
   }
   // What ends up in argv, in cluster.json or in a spec holds none.
   ASSERT_TRUE(write_cluster_file(cluster));
-  ASSERT_TRUE(write_specs(cluster, {"etcd1", "pg-primary"}));
-  EXPECT_EQ(Supervised(cluster.supervised()).names(), (std::vector<std::string>{"etcd1", "pg-primary"}));
+  ASSERT_TRUE(write_specs(cluster, {"etcd1", "pg-primary", kPooler}));
+  EXPECT_EQ(Supervised(cluster.supervised()).names(), (std::vector<std::string>{"etcd1", "pg-primary", kPooler}));
   std::string open_text = read_file(cluster_file_path(folder.path)).value_or("");
-  for (const char* name : {"etcd1", "pg-primary"})
+  for (const char* name : {"etcd1", "pg-primary", kPooler})
     open_text += read_file(Supervised(cluster.supervised()).file(name, "spec")).value_or("");
   EXPECT_GT(open_text.size(), 500u);
-  for (const Secret& secret : {first->superuser, first->replication, first->rewind, first->rest}) {
+  for (const Secret& secret : {first->superuser, first->replication, first->rewind, first->rest, first->pooler}) {
     EXPECT_EQ(open_text.find(secret.reveal()), std::string::npos);
   }
   EXPECT_NE(read_file(cluster.yaml("pg-primary")).value_or("").find(first->replication.reveal()), std::string::npos);
