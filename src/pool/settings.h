@@ -39,7 +39,7 @@ struct Settings {
   Micros server_idle_timeout = 600s;
   Micros server_connect_timeout = 15s;
   Micros server_login_retry = 15s;
-  Micros cluster_login_retry = 100ms;  // where the server is found through a cluster
+  Micros cluster_login_retry = 20ms;   // where the server is found through a cluster
   Micros failover_hold_timeout = 30s;
   Micros client_login_timeout = 60s;
   Micros query_timeout = 0s;

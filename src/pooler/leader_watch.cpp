@@ -22,12 +22,18 @@ namespace pgdba::pooler {
 namespace {
 
 constexpr Duration kDrainPoll = 5ms;
+// After a change of leader the workers try again each time they are told something: its gate opens within moments.
+constexpr Duration kLively = 3s;
+constexpr Duration kLivelyPause = 25ms;
 constexpr Duration kPatience = 1s;
 
-std::string pooler_id() {
+// Of whoever listens here: one that was killed and started again takes its old key over, so that no switchover waits for
+// the dead until its lease ends. Several processes on one port need a name each.
+std::string pooler_id(const LeaderWatch::Options& options) {
   char host[256] = "pooler";
   ::gethostname(host, sizeof host - 1);
-  return fmt::format("{}-{}", host, ::getpid());
+  if (options.port == 0) return fmt::format("{}-pid-{}", host, ::getpid());
+  return fmt::format("{}-{}", host, options.port);
 }
 
 }  // namespace
@@ -43,7 +49,7 @@ struct LeaderWatch::Impl {
   net::Event changed{loop};
   net::Event drain_news{loop};
   std::thread thread;
-  std::string id = pooler_id();
+  std::string id;
 
   // Our part in a switchover.
   int64_t lease = 0;
@@ -55,6 +61,7 @@ struct LeaderWatch::Impl {
   BootTime hold_until{};
   model::Revision given_up = 0;       // the one that we held for long enough
   ClusterNews last;
+  BootTime lively_until{};
 
   // What the leader's own agent has proved to us while etcd is away (ha.md, section 3, third wall).
   std::optional<net::HttpClient> agents;
@@ -140,13 +147,15 @@ struct LeaderWatch::Impl {
     const model::ClusterView* view = watch->view();
     if (view == nullptr) return;
     follow_switchover(*view);
+    const uint64_t before = last.term;
     last = look_at(*view);
+    if (last.term != before) lively_until = loop.after(kLively);
     news(last);
   }
 
   Task<void> teller() {
     for (;;) {
-      co_await changed.wait_for(std::min<Duration>(ttl() / 10, 200ms));
+      co_await changed.wait_for(loop.now() < lively_until ? kLivelyPause : std::min<Duration>(ttl() / 10, 200ms));
       tell();
     }
   }
@@ -275,6 +284,7 @@ struct LeaderWatch::Impl {
 LeaderWatch::LeaderWatch(Options options, std::function<void(const ClusterNews&)> news, AskLoad ask_load)
     : impl_(std::make_unique<Impl>()) {
   impl_->options = std::move(options);
+  impl_->id = pooler_id(impl_->options);
   impl_->news = std::move(news);
   impl_->ask_load = std::move(ask_load);
 }

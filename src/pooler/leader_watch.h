@@ -56,6 +56,7 @@ class LeaderWatch {
     std::string ca_file;
     std::string scope;
     std::string name_space;
+    int port = 0;            // that this process alone listens on; 0: others do, too
     Duration hold = 30s;     // failover_hold_timeout
   };
   struct Load {

@@ -194,6 +194,7 @@ int pooler_main(const std::vector<std::string>& arguments) {
     options.ca_file = settings.cluster_dcs_ca_file;
     options.scope = settings.cluster_scope;
     options.name_space = settings.cluster_namespace;
+    options.port = settings.so_reuseport || settings.listen_addr.names.empty() ? 0 : settings.listen_port;
     options.hold = settings.failover_hold_timeout;
     watch = std::make_unique<LeaderWatch>(
         std::move(options),
