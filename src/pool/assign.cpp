@@ -124,6 +124,8 @@ void Core::unlink(Server& server) {
   client->server = nullptr;
   client->state = ClientState::idle;
   server.client = nullptr;
+  server.cancel_again = false;
+  server.forgets = false;
   want_input(*client, true);
   want_input(server, true);
 }
@@ -131,7 +133,7 @@ void Core::unlink(Server& server) {
 // A server that owes nothing comes back from its client.
 void Core::release(Server& server) {
   unlink(server);
-  if (server.close_when_free || settings_.server_lifetime.count() == 0) {
+  if (server.close_when_free || server.pool->database->server_lifetime.value_or(settings_.server_lifetime).count() == 0) {
     close_server(server, server.close_reason.empty() ? "server lifetime over" : server.close_reason);
     return;
   }
@@ -155,6 +157,9 @@ void Core::now_free(Server& server) {
 }
 
 void Core::serve_queue(Pool& pool) {
+  // A client that leaves at once gives its server back in here: the loop around goes on with it.
+  if (pool.serving) return;
+  pool.serving = true;
   while (!pool.waiting.empty()) {
     Client& client = pool.waiting.front();
     if (!lend(pool, client)) break;
@@ -162,6 +167,7 @@ void Core::serve_queue(Pool& pool) {
     publish(pool);
     resume(client);
   }
+  pool.serving = false;
   publish(pool);
 }
 
@@ -192,7 +198,8 @@ void Core::open_servers(Pool& pool, bool may_ask) {
   // In a cluster a failure is a matter of moments: somebody is about to be found who takes over.
   const Micros retry = pool.database->route == Route::fixed ? settings_.server_login_retry : settings_.cluster_login_retry;
   if (pool.failure && now_ - pool.failure->at < retry.count()) return;
-  const int wanted = static_cast<int>(pool.waiting.size() + pool.newcomers.size());
+  // A server that is busy comes back in a moment.
+  const int wanted = static_cast<int>(pool.waiting.size() + pool.newcomers.size()) - static_cast<int>(pool.busy.size());
   const int at_once = pool.failure ? 1 : settings_.connects_at_once;
   while (pool.connecting < std::min(wanted, at_once)) {
     int size = pool_size(pool);
@@ -277,9 +284,13 @@ void Core::chore_failed(Server& server, std::string_view error_body) {
     login_failed(server, {.text = why, .sqlstate = "08006", .at = now_});
     return;
   }
-  Client* client = server.client;
+  if (Client* client = server.client; client != nullptr) {
+    // Its own words, not those for a server that is lost; and it goes first, or it would be told twice.
+    server.client = nullptr;
+    client->server = nullptr;
+    close_client(*client, {.text = "invalid server parameter"});
+  }
   close_server(server, why);
-  if (client != nullptr && !client->dead) close_client(*client, {.text = "invalid server parameter"});
 }
 
 }  // namespace pgdba::pool

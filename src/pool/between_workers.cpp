@@ -83,7 +83,11 @@ void Core::adopt(Transfer transfer, Pool& pool) {
   ++pool.servers;
   if (!pool.welcomed) {
     pool.welcome = std::move(transfer.welcome);
-    pool.defaults = server.parameters;
+    // What a server says at login: by now its last client may have set something else.
+    pool.defaults = parameters_.empty();
+    for (const auto& [name, value] : pool.welcome) {
+      if (auto index = parameters_.index_of(name)) pool.defaults = parameters_.with(pool.defaults, *index, value);
+    }
     pool.welcomed = true;
     welcome_newcomers(pool);
   }

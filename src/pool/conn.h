@@ -108,6 +108,8 @@ struct Server : Conn {
   bool close_when_free = false;
   bool used = false;         // was lent since its last check
   bool being_canceled = false;
+  bool cancel_again = false; // asked for while one is on its way
+  bool forgets = false;      // DISCARD or DEALLOCATE is under way: names wait for its answer
   Pool* pool = nullptr;
   Client* client = nullptr;
   Requests requests;
@@ -166,6 +168,7 @@ struct Pool {
   Moment shown_oldest = 0;
   bool asked = false;            // another worker, for a server; it has not answered
   bool paused = false;
+  bool serving = false;          // serve_queue() is at work
   Moment lifetime_ended_at = 0;
   Stats stats;
 };

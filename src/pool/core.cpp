@@ -89,7 +89,19 @@ void Core::client_input(Client& client, std::string_view bytes) {
   if (!client.dead && client.state == ClientState::active && client.server->chore == Chore::none) {
     done += forward_requests(client, bytes.substr(done));
   }
-  if (!client.dead && done < bytes.size()) client.held.assign(bytes.substr(done));
+  if (!client.dead) keep(client, joined, bytes, done);
+}
+
+// What has not been dealt with. `joined` holds the bytes if they were put together: it is taken as it is, so that a long
+// message is not copied again with each piece.
+void Core::keep(Conn& conn, std::string& joined, std::string_view bytes, size_t done) {
+  if (done >= bytes.size()) return;
+  if (joined.empty()) {
+    conn.held.assign(bytes.substr(done));
+    return;
+  }
+  joined.erase(0, done);
+  conn.held = std::move(joined);
 }
 
 // What a client without a server says, up to the first message that needs one; then it has one, or waits for it.
@@ -151,7 +163,7 @@ void Core::close_client(Client& client, const Farewell& farewell) {
   client.queue.unlink();
   if (client.pool != nullptr) publish(*client.pool);
   Server* server = client.server;
-  const bool owes = server != nullptr && (!server->requests.empty() || server->status != 'I' || server->copying ||
+  const bool owes = server != nullptr && (!server->requests.clean() || server->status != 'I' || server->copying ||
                                           server->chore != Chore::none || server->pass != 0 || client.pass != 0);
   if (client.pool != nullptr) --client.pool->clients;
   if (client.counted) directory_.forget_client(client, *client.pool->database);
@@ -201,7 +213,7 @@ void Core::close_server(Server& server, std::string_view why) {
 // What the client of a server that has died is told: nothing that is not certain, and nothing twice.
 Farewell Core::farewell_of(const Server& server) const {
   if (server.said_goodbye) return {};  // in the server's own words
-  if (server.may_commit && !server.requests.empty()) {
+  if (server.may_commit) {
     return {.sqlstate = "08007", .text = "server connection lost: whether the transaction was committed is not known"};
   }
   if (server.status != 'I' || !server.requests.empty()) {
@@ -223,8 +235,12 @@ void Core::cancel(const wire::CancelKey& key, bool ask_others) {
   if (client.state == ClientState::waiting) {
     cancel_waiting(client);
   } else if (client.server != nullptr && client.server->chore == Chore::none && !client.server->requests.empty()) {
-    client.server->being_canceled = true;
-    host_.send_cancel(*client.server);
+    Server& server = *client.server;
+    // One at a time: who knows of the end of only one of two would lend the server while the other is on its way.
+    server.cancel_again = server.being_canceled;
+    if (server.being_canceled) return;
+    server.being_canceled = true;
+    host_.send_cancel(server);
   }
 }
 
@@ -242,6 +258,7 @@ void Core::cancel_waiting(Client& client) {
   client.held.erase(0, at);
   client.queue.unlink();
   client.state = ClientState::idle;
+  publish(*client.pool);
   send_error(client, "ERROR", "57014", "canceling statement due to user request");
   std::string answer;
   wire::append_ready_for_query(answer, 'I');
@@ -253,6 +270,11 @@ void Core::cancel_waiting(Client& client) {
 void Core::cancel_sent(Server& server) {
   if (server.dead || !server.being_canceled) return;
   server.being_canceled = false;
+  if (std::exchange(server.cancel_again, false) && server.client != nullptr && !server.requests.empty()) {
+    server.being_canceled = true;
+    host_.send_cancel(server);
+    return;
+  }
   if (server.client == nullptr && server.state == ServerState::busy && server.chore == Chore::none) now_free(server);
 }
 
@@ -270,7 +292,10 @@ void Core::drained(Conn& conn) {
   conn.backlog = false;
   if (conn.is_client) {
     auto& client = static_cast<Client&>(conn);
-    if (client.server != nullptr) pace(*client.server, client);
+    if (client.server != nullptr) {
+      pace(*client.server, client);
+      if (client.server->chore == Chore::none) pace(client, *client.server);
+    }
   } else {
     auto& server = static_cast<Server&>(conn);
     if (server.client != nullptr && server.chore == Chore::none) pace(*server.client, server);

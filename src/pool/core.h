@@ -136,6 +136,7 @@ class Core {
   void want_input(Conn& conn, bool wanted);
   uint64_t new_id();
   void pace(Conn& source, const Conn& sink);
+  static void keep(Conn& conn, std::string& joined, std::string_view bytes, size_t done);
   void cancel_waiting(Client& client);
 
   // client_login.cpp
@@ -180,7 +181,7 @@ class Core {
   void send_batch(Client& client);
   void undo(Server& server, const std::vector<Undo>& undone);
   void already_exists(Client& client, std::string_view name, std::string_view body);
-  void on_error(Server& server, std::string_view body);
+  void on_error(Server& server, std::string_view body, bool duplicate);
   void on_parameter(Server& server, std::string_view body);
   void on_complete_tag(Server& server, std::string_view body);
 

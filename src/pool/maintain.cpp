@@ -63,8 +63,15 @@ void Core::tick_pool(Pool& pool) {
       ending.push_back(&server);
     }
   }
+  // A question of ours that nobody answers. A reset may take its time.
+  for (Server& server : pool.busy) {
+    if (server.chore != Chore::none && server.chore != Chore::reset && over(server.since, now_, settings_.server_connect_timeout)) {
+      server.close_reason = "server does not answer";
+      ending.push_back(&server);
+    }
+  }
   for (Server* server : ending) {
-    if (server->state == ServerState::connecting || server->state == ServerState::login) {
+    if (server->login || server->state == ServerState::connecting || server->state == ServerState::login) {
       login_failed(*server, {.text = server->close_reason, .sqlstate = "08006", .at = now_, .from_server = false});
     } else {
       close_server(*server, server->close_reason.empty() ? "pooler is paused" : server->close_reason);

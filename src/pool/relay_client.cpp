@@ -14,18 +14,30 @@ namespace {
 // A statement's name longer than this is refused by nothing in PostgreSQL, but it is a client's mistake or an attack.
 constexpr size_t kMaxName = 16384;
 
-// Whether this Query may end a transaction with success: outside of a block everything does, inside only what says so.
-// In doubt, yes.
+// Whether this Query may end a transaction with success: outside of a block everything does, inside only what says so, or
+// what leaves the block and goes on. In doubt, yes.
 bool may_commit(char status, std::string_view message, bool cut) {
   if (status == 'I' || cut) return true;
-  if (status == 'E') return false;
   static constexpr std::string_view words[] = {"commit", "end", "prepare"};
+  static constexpr std::string_view leaving[] = {"rollback", "abort"};
+  bool left = false;
   for (size_t i = wire::kHeadSize; i < message.size(); ++i) {
+    if (left && message[i] == ';') return true;
     for (const std::string_view word : words) {
       if (iequals(message.substr(i, word.size()), word)) return true;
     }
+    for (const std::string_view word : leaving) left = left || iequals(message.substr(i, word.size()), word);
   }
   return false;
+}
+
+// Whether this Query makes the server forget all prepared statements. Enough of it must be there: kSeenOfQuery bytes.
+constexpr size_t kSeenOfQuery = 32;
+bool forgets_statements(std::string_view message) {
+  size_t at = wire::kHeadSize;
+  while (at < message.size() && (message[at] == ' ' || message[at] == '\n' || message[at] == '\t' || message[at] == '\r')) ++at;
+  if (at == message.size() || (message[at] | 0x20) != 'd') return false;
+  return iequals(message.substr(at, 7), "discard") || iequals(message.substr(at, 10), "deallocate");
 }
 
 }  // namespace
@@ -45,7 +57,7 @@ void Core::pace(Conn& source, const Conn& sink) {
   host_.want_input(source, wanted);
 }
 
-// How much of `in` has been dealt with; the rest is the beginning of a message that has to be seen as a whole.
+// How much of `in` has been dealt with; the rest begins with a message that has to be seen as a whole, or has to wait.
 size_t Core::forward_requests(Client& client, std::string_view in) {
   Server& server = *client.server;
   Requests& requests = server.requests;
@@ -59,16 +71,17 @@ size_t Core::forward_requests(Client& client, std::string_view in) {
   }
   if (requests.empty()) {
     client.request_at = now_;
-    server.may_commit = false;
     if (server.status == 'I') client.transaction_at = now_;
   }
   bool leaves = false;
+  bool cut = false;  // the rest has to wait
   while (static_cast<size_t>(end - at) >= wire::kHeadSize) {
     const char type = *at;
     const uint32_t length = wire::load_u32(at + 1);
     if (length < wire::kMinLength || length > settings_.max_packet_size || !wire::is_frontend_type(type)) {
       batch_.pass(run, at);
       flush_to_server(server);
+      emit_fakes(client);
       close_client(client, {.text = "unknown pkt"});
       return in.size();
     }
@@ -77,10 +90,28 @@ size_t Core::forward_requests(Client& client, std::string_view in) {
     bool rewritten = false;
     switch (type) {
       case wire::frontend::query:
+        if (client.rewrite && have < size && have < kSeenOfQuery) {
+          cut = true;
+          break;
+        }
+        if (settings_.disable_pqexec) {
+          batch_.pass(run, at);
+          flush_to_server(server);
+          emit_fakes(client);
+          close_client(client, {.text = "PQexec disallowed"});
+          return in.size();
+        }
+        if (client.rewrite && forgets_statements({at, std::min(size, have)})) server.forgets = true;
         requests.push(Request::query);
-        if (!server.may_commit) server.may_commit = may_commit(server.status, {at, std::min(size, have)}, have < size);
+        // What is under way before it may change the status.
+        if (!server.may_commit) {
+          server.may_commit = requests.size() > 1 || may_commit(server.status, {at, std::min(size, have)}, have < size);
+        }
         break;
-      case wire::frontend::sync: requests.push(Request::sync); break;
+      case wire::frontend::sync:
+        requests.push(Request::sync);
+        server.may_commit = true;
+        break;
       case wire::frontend::function_call:
         requests.push(Request::function_call);
         server.may_commit = true;
@@ -107,14 +138,25 @@ size_t Core::forward_requests(Client& client, std::string_view in) {
         batch_.pass(run, at);
         run = at;
         Step step = Step::incomplete;
-        if (type == wire::frontend::bind) step = rewrite_bind(client, message, size);
-        else if (have >= size) step = type == wire::frontend::parse ? rewrite_parse(client, message) : rewrite_target(client, message);
-        if (step == Step::incomplete && have < size) {
-          flush_to_server(server);
-          return static_cast<size_t>(at - in.data());
+        if (server.forgets && !requests.empty()) {  // which names hold is known when DISCARD is answered
+          want_input(client, false);
+        } else if (type == wire::frontend::bind) {
+          step = rewrite_bind(client, message, size);
+        } else if (type == wire::frontend::parse) {
+          const bool unnamed = have > wire::kHeadSize && size > wire::kHeadSize && at[wire::kHeadSize] == 0;
+          if (have >= size || unnamed) step = rewrite_parse(client, message);
+        } else if (have >= size) {
+          step = rewrite_target(client, message);
+        } else if (length > wire::kMaxShortMessage) {
+          step = Step::lost;
         }
-        if (step == Step::incomplete || step == Step::lost) {
+        if (step == Step::incomplete) {
+          cut = true;
+          break;
+        }
+        if (step == Step::lost) {
           flush_to_server(server);
+          emit_fakes(client);
           close_client(client, {.text = "broken message"});
           return in.size();
         }
@@ -124,7 +166,7 @@ size_t Core::forward_requests(Client& client, std::string_view in) {
       case wire::frontend::terminate: leaves = true; break;
       default: break;  // Flush, CopyData
     }
-    if (leaves) break;
+    if (leaves || cut) break;
     if (size <= have) {
       at += size;
     } else {
@@ -165,6 +207,8 @@ void Core::flush_to_client(Client& client) {
   client.backlog = !host_.send(client, answers_.take());
   answers_.clear();
   if (client.server != nullptr) pace(*client.server, client);
+  // Nothing but its own reading slows down a client whose requests need no server.
+  if (client.backlog) want_input(client, false);
 }
 
 // The server has this statement when what follows reaches it: if need be it is prepared in front of it, and the answer
@@ -193,11 +237,12 @@ void Core::make_sure_of(Server& server, const StatementRef& statement) {
 }
 
 Core::Step Core::rewrite_parse(Client& client, std::string_view message) {
-  auto parsed = wire::parse_parse(message.substr(wire::kHeadSize));
   Server& server = *client.server;
   ++server.pool->stats.client_parses;
-  // A broken one goes to PostgreSQL, which says what is wrong with it.
-  if (!parsed || parsed->name.empty()) {
+  // An unnamed one may be cut. A broken one goes to PostgreSQL, which says what is wrong with it.
+  const bool unnamed = message.size() > wire::kHeadSize && message[wire::kHeadSize] == 0;
+  auto parsed = unnamed ? std::nullopt : wire::parse_parse(message.substr(wire::kHeadSize));
+  if (!parsed) {
     server.requests.push({Request::parse, Show::forward, {}, {}});
     ++server.pool->stats.server_parses;
     return Step::passed;
@@ -234,7 +279,11 @@ Core::Step Core::rewrite_parse(Client& client, std::string_view message) {
 Core::Step Core::rewrite_bind(Client& client, std::string_view message, size_t whole) {
   Server& server = *client.server;
   auto parsed = wire::parse_bind(message.substr(wire::kHeadSize));
-  if (!parsed) return message.size() < whole && message.size() < 2 * kMaxName ? Step::incomplete : Step::lost;
+  if (!parsed && message.size() == whole) {  // PostgreSQL says what is wrong with it
+    server.requests.push(Request::bind);
+    return Step::passed;
+  }
+  if (!parsed) return message.size() < 2 * kMaxName ? Step::incomplete : Step::lost;
   ++server.pool->stats.binds;
   const StatementRef* statement = parsed->statement.empty() || !client.statements || server.requests.skipping()
                                       ? nullptr : client.statements->find(parsed->statement);
@@ -265,8 +314,13 @@ Core::Step Core::rewrite_target(Client& client, std::string_view message) {
   Server& server = *client.server;
   const bool close = message[0] == wire::frontend::close;
   auto parsed = wire::parse_describe_or_close(message.substr(wire::kHeadSize));
-  const bool ours = parsed && parsed->kind == 'S' && !parsed->name.empty() && client.statements && !server.requests.skipping();
-  const StatementRef* found = ours ? client.statements->find(parsed->name) : nullptr;
+  const bool named = parsed && parsed->kind == 'S' && !parsed->name.empty() && !server.requests.skipping();
+  const StatementRef* found = named && client.statements ? client.statements->find(parsed->name) : nullptr;
+  // Closing what is not there is no error. It must not reach the server: it might be the name of somebody else's statement.
+  if (close && named && found == nullptr) {
+    server.requests.push({Request::close, Show::fake, {}, {}});
+    return Step::taken;
+  }
   if (found == nullptr) {
     if (close) server.requests.push({Request::close, Show::forward, {}, {}});
     else server.requests.push(Request::describe);

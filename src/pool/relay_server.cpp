@@ -40,7 +40,7 @@ void Core::server_input(Server& server, std::string_view bytes) {
   } else {
     done = idle_responses(server, bytes);
   }
-  if (!server.dead && done < bytes.size()) server.held.assign(bytes.substr(done));
+  if (!server.dead) keep(server, joined, bytes, done);
 }
 
 // How much of `in` has been dealt with.
@@ -58,6 +58,7 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
   // Between transactions the server goes back; in session mode, and with a replication connection, never.
   const bool lent_by_transaction = client.pool->mode != PoolMode::session && !client.replication;
   bool free = false;
+  bool woken = false;  // the client was held up, and goes on
   const auto up_to_here = [&] {
     batch_.pass(run, at);
     send_batch(client);
@@ -67,6 +68,7 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
     const char type = *at;
     const uint32_t length = wire::load_u32(at + 1);
     if (length < wire::kMinLength || !wire::is_backend_type(type)) {
+      up_to_here();
       close_server(server, "server sent something that is no message");
       return in.size();
     }
@@ -85,6 +87,7 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
       case wire::backend::no_data:
       case wire::backend::row_description:
       case wire::backend::empty_query_response:
+      case wire::backend::function_call_response:
       case wire::backend::portal_suspended: shown = requests.answer(type); break;
 
       case wire::backend::command_complete: {
@@ -109,16 +112,34 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
           ++server.pool->stats.transactions;
           server.pool->stats.transaction_us += static_cast<uint64_t>(now_ - client.transaction_at);
         }
+        if (requests.empty()) {
+          server.may_commit = false;
+          woken = server.forgets;
+          server.forgets = false;
+          server.cancel_again = false;
+        }
         free = lent_by_transaction && requests.empty() && server.status == 'I';
+        if (free) {
+          // It waits for the rest of a message, or may have more to say: it is of no use to anybody else.
+          if (client.pass != 0 || !requests.certain()) server.close_when_free = true;
+        } else if (server.status != 'I') {
+          client.input_at = now_;  // from now on it is idle in its transaction
+          if (client.pool->mode == PoolMode::statement && !client.replication) {
+            at += size;
+            up_to_here();
+            close_client(client, {.text = "transaction blocks not allowed in statement pooling mode"});
+            return in.size();
+          }
+        }
         break;
       }
       case wire::backend::error_response: {
         if (have < size && size < kMaxSeen) return up_to_here();
         server.copying = false;
         const std::string_view body(at + wire::kHeadSize, std::min(size, have) - wire::kHeadSize);
-        if (have >= size) on_error(server, body);
         Requests::Failed failed = requests.error();
         undo(server, failed.undone);
+        if (have >= size) on_error(server, body, failed.duplicate.has_value());
         if (failed.duplicate && have >= size) {
           batch_.pass(run, at);
           at += size;
@@ -130,6 +151,7 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
       }
       case wire::backend::parameter_status: {
         if (size > kMaxSeen) {
+          up_to_here();
           close_server(server, "server sent a parameter that is too long");
           return in.size();
         }
@@ -143,10 +165,11 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
         server.copying = true;
         break;
       case wire::backend::copy_out_response: server.copying = true; break;
-      default: break;  // CopyDone, FunctionCallResponse, ParameterDescription
+      default: break;  // CopyDone, ParameterDescription
     }
     if (!shown) {
       if (size != wire::kHeadSize) {
+        up_to_here();
         close_server(server, "server sent something that is no message");
         return in.size();
       }
@@ -174,13 +197,20 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
     }
   }
   size_t done = up_to_here();
-  if (!free) return done;
+  if (!free) {
+    if (woken && server.chore == Chore::none) {
+      resume(client);
+      if (server.dead) return in.size();
+    }
+    return done;
+  }
   // Whatever follows is said to nobody.
   unlink(server);
   if (done < in.size()) done += idle_responses(server, in.substr(done));
   if (server.dead) return in.size();
   if (done < in.size()) server.close_when_free = true;  // half a message, which nobody asked for
   release(server);
+  if (woken && !client.dead && !client.held.empty()) client_input(client, {});
   return in.size();
 }
 
@@ -219,7 +249,7 @@ size_t Core::idle_responses(Server& server, std::string_view in) {
 }
 
 // What an error tells of the server itself.
-void Core::on_error(Server& server, std::string_view body) {
+void Core::on_error(Server& server, std::string_view body, bool duplicate) {
   auto fields = wire::parse_error_response(body);
   if (!fields) return;
   if (fields->severity == "FATAL" || fields->severity == "PANIC") server.said_goodbye = true;
@@ -227,6 +257,12 @@ void Core::on_error(Server& server, std::string_view body) {
   if (fields->sqlstate == "25006" && server.pool->database->route == Route::primary) {
     server.close_when_free = true;
     server.close_reason = "server refuses to write";
+  }
+  // One of our names is there, or is not, against what we know: somebody has used SQL on it.
+  if ((fields->sqlstate == "26000" || (fields->sqlstate == "42P05" && !duplicate)) &&
+      fields->message.find("PGDBA_") != std::string_view::npos) {
+    server.close_when_free = true;
+    server.close_reason = "prepared statements have been changed";
   }
 }
 
@@ -261,7 +297,18 @@ void Core::on_complete_tag(Server& server, std::string_view body) {
   static constexpr std::string_view deallocate("DEALLOCATE ALL", 15), discard("DISCARD ALL", 12);
   if (body != deallocate && body != discard) return;
   server.statements.clear();
-  if (server.client != nullptr && server.client->statements) server.client->statements->clear();
+  ClientStatements* names = server.client != nullptr ? server.client->statements.get() : nullptr;
+  if (names != nullptr) names->clear();
+  // What is under way behind it holds.
+  for (const Undo& entry : server.requests.pending()) {
+    if (!entry.statement || entry.show == Show::duplicate) continue;
+    const bool parse = entry.request == Request::parse;
+    if (parse && entry.show != Show::fake) server.statements.add(entry.statement->id);
+    if (!parse && entry.show == Show::hide) server.statements.remove(entry.statement->id);
+    if (names == nullptr || entry.client_name.empty()) continue;
+    if (parse) names->set(entry.client_name, entry.statement);
+    else names->remove(entry.client_name);
+  }
 }
 
 void Core::on_parameter(Server& server, std::string_view body) {

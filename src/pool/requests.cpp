@@ -1,11 +1,13 @@
 #include "pool/requests.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace pgdba::pool {
 
 void Requests::push(Undo undo) {
   if (skipping_) return;
+  if (undo.show != Show::fake) unsynced_ = true;
   append(pack(undo.request, undo.show));
   undo_.push_back(std::move(undo));
 }
@@ -26,6 +28,9 @@ std::optional<Request> Requests::due_fake() {
 
 Requests::Failed Requests::error() {
   Failed failed;
+  surplus_ += passed_over_;
+  passed_over_ = 0;
+  answered_ = true;
   if (count_ == 0) return failed;
   const Request head = request_of(ring_[first_]);
   // A failed query or function call is followed by its ReadyForQuery; an error while the server waits for nothing but
@@ -44,24 +49,54 @@ Requests::Failed Requests::error() {
       skipping_ = false;
       break;
     }
-    if (has_undo(entry)) failed.undone.insert(failed.undone.begin(), undo_.front());
+    if (has_undo(entry)) failed.undone.push_back(std::move(undo_.front()));
     pop();
   }
+  std::reverse(failed.undone.begin(), failed.undone.end());
   return failed;
 }
 
 void Requests::copy_in() {
   if (count_ == 0) return;
   in_copy_ = true;
-  // Syncs that are on their way already will be skipped by the server, which reads them as part of the COPY.
-  std::vector<uint8_t> kept;
-  for (size_t i = 0; i < count_; ++i) {
-    const uint8_t entry = ring_[(first_ + i) & (capacity_ - 1)];
-    if (request_of(entry) != Request::sync) kept.push_back(entry);
-  }
-  first_ = 0;
+  // Syncs that are on their way already will be skipped by the server, which reads them as part of the COPY, up to its end.
+  const size_t count = count_;
   count_ = 0;
-  for (const uint8_t entry : kept) append(entry);
+  for (size_t i = 0; i < count; ++i) {
+    const uint8_t entry = ring_[(first_ + i) & (capacity_ - 1)];
+    if (in_copy_ && request_of(entry) == Request::sync) {
+      ++passed_over_;
+      unsynced_ = true;
+    } else if (in_copy_ && request_of(entry) == Request::copy_end) {
+      --ends_;
+      in_copy_ = false;
+    } else {
+      append(entry);  // not beyond the place that was just read
+    }
+  }
+}
+
+void Requests::drop_ends() {
+  while (count_ > 0 && request_of(ring_[first_]) == Request::copy_end) {
+    first_ = (first_ + 1) & (capacity_ - 1);
+    --count_;
+    --ends_;
+  }
+}
+
+// A ReadyForQuery that answers a Sync we took for skipped: nothing in the ring is answered by it. Where both are possible
+// the ring goes first, for the client sees the same either way.
+bool Requests::is_surplus() {
+  if (count_ > 0) {
+    const Request head = request_of(ring_[first_]);
+    if (head == Request::sync || (answered_ && (head == Request::query || head == Request::function_call))) return false;
+  } else {
+    unsynced_ = false;
+  }
+  --surplus_;
+  skipping_ = false;
+  answered_ = false;
+  return true;
 }
 
 void Requests::clear() {
@@ -69,6 +104,11 @@ void Requests::clear() {
   count_ = 0;
   skipping_ = false;
   in_copy_ = false;
+  unsynced_ = false;
+  answered_ = false;
+  ends_ = 0;
+  passed_over_ = 0;
+  surplus_ = 0;
   undo_.clear();
 }
 

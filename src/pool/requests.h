@@ -7,7 +7,9 @@
 // Rules of the protocol that are kept here (PostgreSQL's "Message Flow"):
 //   * after an ErrorResponse in the extended protocol the server reads on without answering until Sync;
 //   * a Sync that reaches the server while it reads COPY data is skipped, and so is one that was sent before the server
-//     said that it wants COPY data;
+//     said that it wants COPY data, unless the COPY's end had been sent before it; when such a COPY fails, nobody can tell
+//     from here whether the server had skipped it or was still to answer it: then there may be one answer too many;
+//   * what the extended protocol has done is committed only by a Sync: without one the server is not free, owing or not;
 //   * an answer that we asked for ourselves is hidden from the client, and one that the server was never asked for is made
 //     up at the place in the order where the client expects it.
 //
@@ -28,7 +30,10 @@
 
 namespace pgdba::pool {
 
-enum class Request : uint8_t { query, function_call, sync, parse, bind, describe, execute, close };
+enum class Request : uint8_t {
+  query, function_call, sync, parse, bind, describe, execute, close,
+  copy_end,  // a CopyDone or CopyFail sent before the server asked for data; nothing answers it
+};
 
 enum class Show : uint8_t {
   forward,    // the client gets the answer
@@ -51,14 +56,25 @@ class Requests {
   [[nodiscard]] size_t size() const { return count_; }
   // The server is reading on to the next Sync: what the client sends until then will not be answered.
   [[nodiscard]] bool skipping() const { return skipping_; }
+  // Nothing is owed, and nothing that was sent waits for a Sync: another client may follow.
+  [[nodiscard]] bool clean() const { return count_ == 0 && !skipping_ && !unsynced_ && surplus_ == 0; }
+  // How many ReadyForQuery are due is known exactly.
+  [[nodiscard]] bool certain() const { return surplus_ == 0; }
+  // The Parses and Closes that are under way, oldest first.
+  [[nodiscard]] const std::deque<Undo>& pending() const { return undo_; }
 
   // A request other than Parse and Close.
   void push(Request request) {
     if (request == Request::sync) {
-      if (in_copy_) return;
+      if (in_copy_) {
+        ++passed_over_;
+        return;
+      }
       skipping_ = false;
-    } else if (skipping_) {
-      return;
+      unsynced_ = false;
+    } else {
+      if (skipping_) return;
+      unsynced_ = request != Request::query && request != Request::function_call;
     }
     append(pack(request, Show::forward));
   }
@@ -69,8 +85,9 @@ class Requests {
   // The head of the queue is a made-up answer: which request it answers. Nothing when an answer of the server is due first.
   std::optional<Request> due_fake();
 
-  // A message of type '1', '2', '3', 'n', 'T', 'C', 'I' or 's' has come. False: it answers a request of our own.
+  // A message of type '1', '2', '3', 'n', 'T', 'C', 'I', 's' or 'V' has come. False: it answers a request of our own.
   bool answer(char type) {
+    answered_ = true;
     if (count_ == 0) return true;
     const uint8_t head = ring_[first_];
     if (!answers(type, request_of(head))) return true;
@@ -89,19 +106,32 @@ class Requests {
 
   // ReadyForQuery has come. False: none was due.
   bool ready() {
+    if (surplus_ != 0 && is_surplus()) return true;
     skipping_ = false;
     in_copy_ = false;
+    answered_ = false;
+    passed_over_ = 0;
     while (count_ > 0) {
       const Request head = request_of(ring_[first_]);
       pop();
-      if (head == Request::sync || head == Request::query || head == Request::function_call) return true;
+      if (head == Request::sync || head == Request::query || head == Request::function_call) {
+        if (count_ == 0) unsynced_ = false;
+        return true;
+      }
     }
     return false;
   }
 
   // CopyInResponse or CopyBothResponse; CopyDone or CopyFail of the client.
   void copy_in();
-  void copy_ended_by_client() { in_copy_ = false; }
+  void copy_ended_by_client() {
+    if (in_copy_) {
+      in_copy_ = false;
+    } else if (count_ != 0 && !skipping_) {
+      ++ends_;
+      append(pack(Request::copy_end, Show::forward));
+    }
+  }
 
   void clear();
 
@@ -136,7 +166,10 @@ class Requests {
     if (has_undo(ring_[first_])) undo_.pop_front();
     first_ = (first_ + 1) & (capacity_ - 1);
     --count_;
+    if (ends_ != 0) drop_ends();
   }
+  void drop_ends();
+  bool is_surplus();
   void grow();
 
   static constexpr size_t kInline = 16;
@@ -148,6 +181,11 @@ class Requests {
   size_t count_ = 0;
   bool skipping_ = false;
   bool in_copy_ = false;
+  bool unsynced_ = false;     // something was sent that only a Sync ends
+  bool answered_ = false;     // something has come since the last ReadyForQuery
+  uint32_t ends_ = 0;         // copy_end entries in the ring, never at its head
+  uint32_t passed_over_ = 0;  // Syncs that the server skips if this COPY goes well
+  uint32_t surplus_ = 0;      // ReadyForQuery that may come beyond those in the ring
   std::deque<Undo> undo_;  // one for each Parse and Close in the ring, in the same order
 
  public:

@@ -1,0 +1,345 @@
+// Prepared statements in transaction mode: names are the client's, texts are known to servers by their digests.
+#include "unit/pool/rig.h"
+
+namespace pgdba::pool::testing {
+namespace {
+
+TEST(PoolStatements, follow_their_client) {
+  const ScriptRow rows[] = {
+      {"one text, one statement on the server", R"(
+       a: P(s1,one) B(,s1) E S
+       > 1: P($1,one) B(,$1) E S
+       1: 1 2 D(a1) C(SELECT 1) Z(I)
+       > a: 1 2 D(a1) C(SELECT 1) Z(I)
+       b: P(other,one) DS(other) B(,other) E S
+       > 1: DS($1) B(,$1) E S
+       > b: 1
+       1: t T 2 D(b1) C(SELECT 1) Z(I)
+       > b: t T 2 D(b1) C(SELECT 1) Z(I)
+       a: B(,s1) E S
+       > 1: B(,$1) E S
+       1: 2 D(a2) C(SELECT 1) Z(I)
+       > a: 2 D(a2) C(SELECT 1) Z(I)
+      )"},
+      {"a server that lacks it is given it, and says nothing of it", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       b: Q(begin)
+       > 1: Q(begin)
+       a: B(,s1) E S
+       > 2! connect
+       2! up
+       > 2: P($1,one) B(,$1) E S
+       2: 1 2 D(a1) C(SELECT 1) Z(I)
+       > a: 2 D(a1) C(SELECT 1) Z(I)
+      )",
+       [](Rig& rig) { rig.settings.default_pool_size = 2; }},
+      {"a made-up answer comes in its place", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       b: Q(select 2) P(x,one) B(,x) E S
+       > 1: Q(select 2) B(,$1) E S
+       1: D(b1) C(SELECT 1) Z(I) 2 D(b2) C(SELECT 1) Z(I)
+       > b: D(b1) C(SELECT 1) Z(I) 1 2 D(b2) C(SELECT 1) Z(I)
+      )"},
+      {"a made-up answer does not wait for the rest of the next message", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       b: P(x,one) B(,x) E first(9,P(y,two))
+       > 1: B(,$1) E
+       > b: 1
+       1: 2 D(b1) C(SELECT 1)
+       > b: 2 D(b1) C(SELECT 1)
+       b: after(9,P(y,two)) S
+       > 1: P($2,two) S
+       1: 1 Z(I)
+       > b: 1 Z(I)
+      )"},
+      {"only made-up answers", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       b: P(x,one) CS(x) CS(never) H
+       > 1: H
+       > b: 1 3 3
+       b: S
+       > 1: S
+       1: Z(I)
+       > b: Z(I)
+      )"},
+      {"the same name twice", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       a: P(s1,two) S
+       > 1: P($1,one) S
+       1: E(42P05,prepared statement "PGDBA_00" already exists) Z(I)
+       > a: E(42P05,prepared statement "s1" already exists) Z(I)
+       a: B(,s1) E S
+       > 1: B(,$1) E S
+       1: 2 D(a1) C(SELECT 1) Z(I)
+       > a: 2 D(a1) C(SELECT 1) Z(I)
+      )"},
+      {"the same name twice in a failed transaction", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       a: Q(begin) Q(bad)
+       > 1: Q(begin) Q(bad)
+       1: C(BEGIN) Z(T) E(42601,syntax error) Z(E)
+       > a: C(BEGIN) Z(T) E(42601,syntax error) Z(E)
+       a: P(s1,two) S
+       > 1: P($1,one) S
+       1: E(25P02,current transaction is aborted) Z(E)
+       > a: E(25P02,current transaction is aborted) Z(E)
+       a: Q(rollback)
+       > 1: Q(rollback)
+       1: C(ROLLBACK) Z(I)
+       > a: C(ROLLBACK) Z(I)
+      )"},
+      {"the same name twice at once", R"(
+       a: P(s1,one) P(s1,two) S
+       > 1: P($1,one) P($1,one) S
+       1: 1 E(42P05,prepared statement "PGDBA_00" already exists) Z(I)
+       > a: 1 E(42P05,prepared statement "s1" already exists) Z(I)
+       a: B(,s1) S
+       > 1: B(,$1) S
+       1: 2 Z(I)
+       > a: 2 Z(I)
+      )"},
+      {"closed and prepared anew", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       a: CS(s1) P(s1,two) B(,s1) E S
+       > 1: P($2,two) B(,$2) E S
+       > a: 3
+       1: 1 2 D(a1) C(SELECT 1) Z(I)
+       > a: 1 2 D(a1) C(SELECT 1) Z(I)
+      )"},
+      {"a Close that is skipped has not happened", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       a: P(,bad) CS(s1) P(s1,two) S
+       > 1: P(,bad) P($2,two) S
+       1: E(42601,syntax error) Z(I)
+       > a: E(42601,syntax error) Z(I)
+       a: B(,s1) E S
+       > 1: B(,$1) E S
+       1: 2 D(a1) C(SELECT 1) Z(I)
+       > a: 2 D(a1) C(SELECT 1) Z(I)
+      )"},
+      {"a Parse that is skipped has not happened", R"(
+       a: P(,bad) P(s1,one) P(s2,one) S
+       > 1: P(,bad) P($1,one) S
+       1: E(42601,syntax error) Z(I)
+       > a: E(42601,syntax error) Z(I)
+       a: B(,s1) S
+       > 1: B(,s1) S
+       1: E(26000,prepared statement "s1" does not exist) Z(I)
+       > a: E(26000,prepared statement "s1" does not exist) Z(I)
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+      )"},
+      {"a Parse that fails", R"(
+       a: P(s1,bad) B(,s1) E S
+       > 1: P($1,bad) B(,$1) E S
+       1: E(42601,syntax error) Z(I)
+       > a: E(42601,syntax error) Z(I)
+       a: P(s1,good) B(,s1) S
+       > 1: P($2,good) B(,$2) S
+       1: 1 2 Z(I)
+       > a: 1 2 Z(I)
+      )"},
+      {"unknown names are PostgreSQL's matter", R"(
+       a: B(,none) S DS(none) S
+       > 1: B(,none) S DS(none) S
+       1: E(26000,prepared statement "none" does not exist) Z(I) E(26000,prepared statement "none" does not exist) Z(I)
+       > a: E(26000,prepared statement "none" does not exist) Z(I) E(26000,prepared statement "none" does not exist) Z(I)
+      )"},
+      {"nobody closes somebody else's", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       b: CS($1) S
+       > 1: S
+       > b: 3
+       1: Z(I)
+       > b: Z(I)
+       a: B(,s1) S
+       > 1: B(,$1) S
+      )"},
+      {"the oldest makes room", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       a: P(s2,two) S
+       > 1: CS($1) P($2,two) S
+       1: 3 1 Z(I)
+       > a: 1 Z(I)
+       a: B(,s1) E S
+       > 1: CS($2) P($1,one) B(,$1) E S
+       1: 3 1 2 D(a1) C(SELECT 1) Z(I)
+       > a: 2 D(a1) C(SELECT 1) Z(I)
+      )",
+       [](Rig& rig) { rig.settings.max_prepared_statements = 1; }},
+      {"a Close of ours that is skipped", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       a: P(,bad) P(s2,two) S
+       > 1: P(,bad) CS($1) P($2,two) S
+       1: E(42601,syntax error) Z(I)
+       > a: E(42601,syntax error) Z(I)
+       a: B(,s1) S
+       > 1: B(,$1) S
+       1: 2 Z(I)
+       > a: 2 Z(I)
+       a: P(s2,two) S
+       > 1: CS($1) P($2,two) S
+       1: 3 1 Z(I)
+       > a: 1 Z(I)
+      )",
+       [](Rig& rig) { rig.settings.max_prepared_statements = 1; }},
+      {"a Parse of ours that fails", R"(
+       a: P(s1,one) P(s2,two) S
+       > 1: P($1,one) CS($1) P($2,two) S
+       1: 1 3 1 Z(I)
+       > a: 1 1 Z(I)
+       a: B(,s1) E S
+       > 1: CS($2) P($1,one) B(,$1) E S
+       1: 3 E(42P01,no such table) Z(I)
+       > a: E(42P01,no such table) Z(I)
+       a: B(,s2) E S
+       > 1: P($2,two) B(,$2) E S
+       1: 1 2 C(SELECT 0) Z(I)
+       > a: 2 C(SELECT 0) Z(I)
+       a: B(,s1) E S
+       > 1: CS($2) P($1,one) B(,$1) E S
+       1: 3 1 2 C(SELECT 0) Z(I)
+       > a: 2 C(SELECT 0) Z(I)
+      )",
+       [](Rig& rig) { rig.settings.max_prepared_statements = 1; }},
+      {"back and forth in one pipeline", R"(
+       a: P(s1,one) B(,s1) E P(s2,two) B(,s2) E B(,s1) E S
+       > 1: P($1,one) B(,$1) E CS($1) P($2,two) B(,$2) E CS($2) P($1,one) B(,$1) E S
+       1: 1 2 C(a) 3 1 2 C(b) 3 1 2 C(a) Z(I)
+       > a: 1 2 C(a) 1 2 C(b) 2 C(a) Z(I)
+       a: B(,s1) E S
+       > 1: B(,$1) E S
+       1: 2 C(a) Z(I)
+       > a: 2 C(a) Z(I)
+      )",
+       [](Rig& rig) { rig.settings.max_prepared_statements = 1; }},
+      {"DEALLOCATE ALL: names of later requests wait for it", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       a: Q(DEALLOCATE ALL) P(s1,one) B(,s1) E S Q(select 1)
+       > 1: Q(DEALLOCATE ALL)
+       1: C(DEALLOCATE ALL) Z(I)
+       > 1: P($1,one) B(,$1) E S Q(select 1)
+       > a: C(DEALLOCATE ALL) Z(I)
+       1: 1 2 D(a1) C(SELECT 1) Z(I) D(a2) C(SELECT 1) Z(I)
+       > a: 1 2 D(a1) C(SELECT 1) Z(I) D(a2) C(SELECT 1) Z(I)
+       b: Q(select 2)
+       > 1: Q(select 2)
+      )"},
+      {"DISCARD ALL in a block fails, and names stay", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       a: Q(begin)
+       > 1: Q(begin)
+       1: C(BEGIN) Z(T)
+       > a: C(BEGIN) Z(T)
+       a: Q(  discard all) B(,s1) E S
+       > 1: Q(  discard all)
+       1: E(25001,cannot run inside a transaction block) Z(E)
+       > 1: B(,$1) E S
+       > a: E(25001,cannot run inside a transaction block) Z(E)
+       1: E(25P02,current transaction is aborted) Z(E)
+       > a: E(25P02,current transaction is aborted) Z(E)
+       a: Q(rollback)
+       > 1: Q(rollback)
+       1: C(ROLLBACK) Z(I)
+       > a: C(ROLLBACK) Z(I)
+      )"},
+      {"DISCARD ALL by Execute: what follows it holds", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       a: P(,DISCARD ALL) B(,) E P(s2,two) S
+       > 1: P(,DISCARD ALL) B(,) E P($2,two) S
+       1: 1 2 C(DISCARD ALL) 1 Z(I)
+       > a: 1 2 C(DISCARD ALL) 1 Z(I)
+       a: B(,s2) S
+       > 1: B(,$2) S
+       1: 2 Z(I)
+       > a: 2 Z(I)
+       a: B(,s1) S
+       > 1: B(,s1) S
+       1: E(26000,prepared statement "s1" does not exist) Z(I)
+       > a: E(26000,prepared statement "s1" does not exist) Z(I)
+       b: P(s1,one) S
+       > 1: P($1,one) S
+      )"},
+      {"a name of ours that SQL has taken away: not this server again", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       a: B(,s1) E S
+       > 1: B(,$1) E S
+       1: E(26000,prepared statement "PGDBA_00000000000000000000000000000001" does not exist) Z(I)
+       > 1: X
+       > a: E(26000,prepared statement "PGDBA_00000000000000000000000000000001" does not exist) Z(I)
+       > 1! closed
+       a: B(,s1) E S
+       > 2! connect
+       2! up
+       > 2: P($1,one) B(,$1) E S
+       2: 1 2 C(SELECT 0) Z(I)
+       > a: 2 C(SELECT 0) Z(I)
+      )"},
+      {"session mode leaves names alone", R"(
+       a: P(s1,one) B(,s1) DS(s1) CS(s1) S
+       > 1: P(s1,one) B(,s1) DS(s1) CS(s1) S
+       1: 1 2 t n 3 Z(I)
+       > a: 1 2 t n 3 Z(I)
+      )",
+       [](Rig& rig) { rig.settings.pool_mode = PoolMode::session; }},
+      {"the first Query after the name has been cut", R"(
+       a: first(9,Q(deallocate all))
+       a: after(9,Q(deallocate all)) P(s1,one) S
+       > 1: Q(deallocate all)
+       1: C(DEALLOCATE ALL) Z(I)
+       > 1: P($1,one) S
+       > a: C(DEALLOCATE ALL) Z(I)
+      )"},
+  };
+  for (const ScriptRow& row : rows) expect_script(row);
+}
+
+}  // namespace
+}  // namespace pgdba::pool::testing
