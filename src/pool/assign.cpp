@@ -13,6 +13,7 @@ void Core::request_server(Client& client) {
   client.request_at = now_;
   client.notified = false;
   if (pool.waiting.empty() && lend(pool, client)) return;
+  if (pool.failure && fails_fast(pool)) return fail_fast(client);
   client.state = ClientState::waiting;
   pool.waiting.push_back(client);
   want_input(client, false);
@@ -62,7 +63,8 @@ Core::Load Core::load(Route which) const {
   Load load;
   for (const auto& pool : pools_) {
     if (pool->database->route != which) continue;
-    load.lent += static_cast<int>(pool->lent.size());
+    // A replication connection is in flight for ever; it is not waited for.
+    for (const Server& server : pool->lent) load.lent += server.replication ? 0 : 1;
     load.waiting += static_cast<int>(pool->waiting.size());
   }
   return load;
@@ -73,9 +75,15 @@ bool Core::lend(Pool& pool, Client& client) {
   if (!may_lend(pool)) return false;
   while (!pool.idle.empty()) {
     Server& server = settings_.server_round_robin ? pool.idle.back() : pool.idle.front();
+    if (server.close_when_free) {
+      close_server(server, server.close_reason);
+      continue;
+    }
     if (settings_.server_check_query && now_ - server.since > settings_.server_check_delay.count()) {
       start_chore(server, Chore::check, *settings_.server_check_query);
-      continue;  // it comes back to the queue when it has answered
+      // It comes back to the queue when it has answered. The others have been idle for longer, or else are at hand.
+      if (!settings_.server_round_robin) return false;
+      continue;
     }
     if (server.term < route(pool.database->route).term) {
       close_server(server, "the primary has moved");
@@ -96,6 +104,7 @@ void Core::link(Server& server, Client& client) {
   move(server, ServerState::active, pool.lent);
   ++pool.stats.assignments;
   pool.stats.wait_us += static_cast<uint64_t>(now_ - client.request_at);
+  if (client.welcome_version != pool.welcome_version) [[unlikely]] refresh_welcome(client);
   if (server.parameters != client.parameters) {
     const std::string sql = parameters_.set_query(server.parameters, client.parameters);
     if (!sql.empty()) {
@@ -133,6 +142,14 @@ void Core::unlink(Server& server) {
 // A server that owes nothing comes back from its client.
 void Core::release(Server& server) {
   unlink(server);
+  if (server.being_canceled) {  // the cancel on its way to it would hit the next client, or our reset
+    move(server, ServerState::busy, server.pool->busy);
+    return;
+  }
+  let_go(server);
+}
+
+void Core::let_go(Server& server) {
   if (server.close_when_free || server.pool->database->server_lifetime.value_or(settings_.server_lifetime).count() == 0) {
     close_server(server, server.close_reason.empty() ? "server lifetime over" : server.close_reason);
     return;
@@ -147,10 +164,6 @@ void Core::release(Server& server) {
 
 void Core::now_free(Server& server) {
   Pool& pool = *server.pool;
-  if (server.being_canceled) {  // a cancel on its way to it would hit the next client
-    move(server, ServerState::busy, pool.busy);
-    return;
-  }
   move(server, ServerState::idle, pool.idle);
   publish(pool);
   if (!hand_over(pool)) serve_queue(pool);
@@ -191,41 +204,73 @@ int Core::reserve_size(const Pool& pool) const {
   return settings_.reserve_pool_size;
 }
 
+// After a failure it takes a while to the next attempt. In a cluster a failure is a matter of moments: somebody is about to be
+// found who takes over.
+bool Core::too_early(const Pool& pool) const {
+  if (!pool.failure) return false;
+  const Micros retry = pool.database->route == Route::fixed ? settings_.server_login_retry : settings_.cluster_login_retry;
+  return now_ - pool.failure->at < retry.count();
+}
+
 // As many connections at once as there are clients without one, up to a cap, within all limits.
 void Core::open_servers(Pool& pool, bool may_ask) {
+  if (!pool.replicas.empty()) open_replication(pool);
   if (!may_lend(pool) || (pool.waiting.empty() && pool.newcomers.empty())) return;
   if (may_ask && ask_others(pool)) return;
-  // In a cluster a failure is a matter of moments: somebody is about to be found who takes over.
-  const Micros retry = pool.database->route == Route::fixed ? settings_.server_login_retry : settings_.cluster_login_retry;
-  if (pool.failure && now_ - pool.failure->at < retry.count()) return;
+  if (too_early(pool)) return;
   // A server that is busy comes back in a moment.
-  const int wanted = static_cast<int>(pool.waiting.size() + pool.newcomers.size()) - static_cast<int>(pool.busy.size());
-  const int at_once = pool.failure ? 1 : settings_.connects_at_once;
+  int wanted = static_cast<int>(pool.waiting.size() + pool.newcomers.size()) - static_cast<int>(pool.busy.size());
+  int at_once = pool.failure ? 1 : settings_.connects_at_once;
+  for (const Server& server : pool.arriving) {
+    if (server.replication) ++wanted, ++at_once;  // is for nobody else
+  }
+  const int size = pool_size(pool);
   while (pool.connecting < std::min(wanted, at_once)) {
-    int size = pool_size(pool);
-    const Moment oldest = pool.waiting.empty() ? now_ : pool.waiting.front().request_at;
-    if (settings_.reserve_pool_timeout.count() > 0 && now_ - oldest > settings_.reserve_pool_timeout.count()) {
-      size = size == 0 ? 0 : size + reserve_size(pool);
-    }
-    if (!launch(pool, size)) return;
+    const Ledger::Verdict verdict = launch(pool, size, Evict::others);
+    if (verdict == Ledger::Verdict::taken) continue;
+    if (verdict == Ledger::Verdict::pool_full) open_reserve(pool, size);
+    return;
   }
 }
 
-// `limit`: how many servers the pool may have, over all workers; 0: any number.
-bool Core::launch(Pool& pool, int limit) {
+// The pool is full: those who have waited for long enough get servers of the reserve, one each.
+void Core::open_reserve(Pool& pool, int size) {
+  const int reserve = reserve_size(pool);
+  const int64_t patience = settings_.reserve_pool_timeout.count();
+  if (reserve <= 0 || patience <= 0) return;
+  int entitled = 0;
+  for (const Client& client : pool.waiting) {
+    if (now_ - client.request_at < patience || ++entitled == settings_.connects_at_once) break;
+  }
+  while (pool.connecting < entitled && launch(pool, size + reserve, Evict::others) == Ledger::Verdict::taken) {
+    host_.log(LogLevel::warning, &pool.waiting.front(), "taking connection from reserve_pool");
+  }
+}
+
+// `limit`: how many servers the pool may have, over all workers; 0: any number. `dedicated`: the one client that it is for.
+Ledger::Verdict Core::launch(Pool& pool, int limit, Evict evict, Client* dedicated) {
   Ledger::Verdict verdict = ledger_.take_server(pool, limit);
-  if (verdict == Ledger::Verdict::others_full && evict_for(pool)) verdict = ledger_.take_server(pool, limit);
-  if (verdict != Ledger::Verdict::taken) return false;
+  if (verdict == Ledger::Verdict::others_full && evict != Evict::no && evict_for(pool)) verdict = ledger_.take_server(pool, limit);
+  if (verdict != Ledger::Verdict::taken && evict == Evict::ours_too && !pool.idle.empty()) {
+    close_server(pool.idle.back(), "evicted");
+    verdict = ledger_.take_server(pool, limit);
+  }
+  if (verdict != Ledger::Verdict::taken) return verdict;
   auto* server = new Server;  // tidy() deletes it
   server->id = new_id();
   server->pool = &pool;
   server->connected_at = now_;
   server->parameters = parameters_.empty();
+  if (dedicated != nullptr) {
+    server->replication = true;
+    server->client = dedicated;
+    dedicated->server = server;
+  }
   ++pool.servers;
   ++pool.connecting;
   move(*server, ServerState::connecting, pool.arriving);
   host_.connect(*server);
-  return true;
+  return verdict;
 }
 
 // Closes the server that has been idle longest in another pool of the same database or user.

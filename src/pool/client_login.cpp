@@ -1,5 +1,6 @@
 #include "pool/client_login.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/text.h"
@@ -57,6 +58,7 @@ size_t Core::client_login_input(Client& client, std::string_view in) {
       case LoginStage::handshake:
       case LoginStage::secret:
       case LoginStage::deriving: return done;  // kept until we can go on
+      case LoginStage::cancelling: return in.size();
     }
   }
   return done;
@@ -102,8 +104,7 @@ bool Core::first_packet(Client& client, const wire::FirstPacket& packet, size_t 
       send(client, "N");
       return true;
     case wire::FirstKind::cancel_request:
-      cancel(packet.cancel);
-      close_client(client, {});
+      cancel_requested(client, packet.cancel);
       return false;
     case wire::FirstKind::protocol_2:
       close_client(client, {.text = "old V2 protocol not supported"});
@@ -148,7 +149,18 @@ void Core::read_startup(Client& client, const wire::FirstPacket& packet) {
     }
     return false;
   };
+  if (const std::string* value = packet.find("replication")) {
+    // "database": logical, bound to one; else a boolean of PostgreSQL's.
+    static constexpr std::string_view yes[] = {"true", "on", "yes", "1"}, no[] = {"false", "off", "no", "0"};
+    const auto is_one_of = [&](const auto& words) {
+      return std::any_of(std::begin(words), std::end(words), [&](std::string_view word) { return iequals(*value, word); });
+    };
+    client.physical = is_one_of(yes);
+    client.replication = client.physical || *value == "database";
+    if (!client.replication && !is_one_of(no)) login.refused_parameter = "invalid value for parameter \"replication\": \"" + *value + "\"";
+  }
   const auto take = [&](const std::string& name, const std::string& value, std::string_view where) {
+    if (client.replication) return;  // goes to the server as it is
     if (auto index = parameters_.index_of(name)) {
       client.wishes = parameters_.with(client.wishes, *index, value);
     } else if (!ignored(name) && login.refused_parameter.empty()) {
@@ -157,21 +169,23 @@ void Core::read_startup(Client& client, const wire::FirstPacket& packet) {
   };
   for (const auto& [name, value] : packet.parameters) {
     if (name == "user" || name == "database") continue;
-    if (name == "replication") {
-      client.replication = value != "false" && value != "off" && value != "no" && value != "0";
-      continue;
-    }
+    if (name == "replication") continue;
     if (name != "options") {
       take(name, value, "");
       continue;
     }
-    if (ignored("options")) continue;
+    if (ignored("options") || client.replication) continue;
     auto options = wire::parse_options(value);
     if (!options) {
       login.refused_parameter = "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed";
       continue;
     }
     for (const auto& option : *options) take(option.name, option.value, " in options");
+  }
+  if (settings_.application_name_add_host) {
+    const std::string* given = packet.find("application_name");
+    const std::string name = (given == nullptr ? "app" : *given) + " - " + host_.peer_text(client);
+    client.wishes = parameters_.with(client.wishes, *parameters_.index_of("application_name"), name);
   }
 }
 
@@ -288,7 +302,9 @@ void Core::on_password_message(Client& client, std::string_view body) {
   }
   const bool right = wire::is_md5_secret(stored) ? wire::md5_secret(*password, client.user_name).value_or("") == stored
                                                  : *password == stored;
-  right ? login_proved(client) : wrong_password(client, "");
+  if (!right) return wrong_password(client, "");
+  if (wire::is_md5_secret(stored)) directory_.remember_password(client.user_name, Secret(std::string(*password)));
+  login_proved(client);
 }
 
 void Core::begin_scram(Client& client, bool may_succeed) {
@@ -316,8 +332,11 @@ void Core::derived(Conn& for_whom, const Result<wire::ScramKeys>& keys) {
   ClientLogin& login = *client.login;
   if (!keys) return wrong_password(client, "");
   if (!login.password.empty()) {  // a password in clear text
-    const bool right = wire::scram_keys_match(*keys, *login.verifier) && login.secret;
-    if (right) directory_.remember(client.user_name, {login.verifier->challenge, *keys});
+    const bool right = wire::scram_keys_match(*keys, *login.verifier) && login.secret && !login.secret->empty();
+    if (right) {
+      directory_.remember(client.user_name, {login.verifier->challenge, *keys});
+      directory_.remember_password(client.user_name, Secret(login.password));
+    }
     login.password.clear();
     return right ? login_proved(client) : wrong_password(client, "");
   }
@@ -355,13 +374,20 @@ void Core::login_proved(Client& client) {
     const std::string text = "no such database: " + login.database;
     return close_client(client, {.sqlstate = "3D000", .text = text});
   }
+  if (login.method == Method::any) {
+    if (!database->forced_user) {
+      host_.log(LogLevel::error, &client, "auth_type=any requires forced user");
+      return close_client(client, {.text = "bouncer config error"});
+    }
+    client.user_name = *database->forced_user;  // the name that was given counts for nothing
+  }
   if (!login.refused_parameter.empty()) {
     const std::string text = login.refused_parameter;
     return close_client(client, {.text = text});
   }
   client.user = directory_.settings_of(client.user_name);
   if (std::string why = directory_.admit_client(client, *database); !why.empty()) {
-    return close_client(client, {.sqlstate = "53300", .text = why});
+    return close_client(client, {.text = why});  // 08P01, as PgBouncer has it
   }
   client.counted = true;
   std::string bytes;

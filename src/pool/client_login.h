@@ -22,6 +22,7 @@ enum class LoginStage : uint8_t {
   sasl_first,
   deriving,    // waits for slow hashing
   sasl_last,
+  cancelling,  // no login: a cancel request that is being carried out
 };
 
 struct ClientLogin {
@@ -38,6 +39,8 @@ struct ClientLogin {
   std::optional<wire::ScramVerifier> verifier;
   std::optional<wire::ScramServer> scram;
   std::string sasl_mechanism, sasl_first;
+  uint64_t cancels = 0;           // the server's id; 0: a peer does it
+  bool cancel_sent = false;       // not: it waits for another request to the same server to end
 };
 
 }  // namespace pgdba::pool

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/secret.h"
+#include "pool/commits.h"
 #include "pool/host.h"
 #include "pool/parameters.h"
 #include "pool/requests.h"
@@ -76,6 +77,7 @@ struct Client : Conn {
   ClientState state = ClientState::login;
   bool rewrite = false;      // names of statements are the client's own (transaction and statement mode)
   bool replication = false;  // has a server of its own
+  bool physical = false;     // of these: not bound to a database
   bool own = false;          // one of the pooler's own (auth_query): limits and timeouts of clients do not count
   bool notified = false;     // has been told that it waits
   bool counted = false;      // in the directory's numbers
@@ -88,10 +90,11 @@ struct Client : Conn {
   std::unique_ptr<ClientStatements> statements;
   std::unique_ptr<ClientLogin> login;  // gone once it is in
   uint64_t cancel_key = 0;             // as its BackendKeyData says
+  uint32_t welcome_version = 0;        // of what it has been told of the server, as in its pool
   Moment request_at = 0;               // since when it waits, or its query runs
   Moment transaction_at = 0;
   Moment input_at = 0;
-  Hook queue;  // in Pool::waiting, Pool::newcomers
+  Hook queue;  // in Pool::waiting, newcomers or replicas, or Core's list of cancel requests
   Hook all;    // in Core's list
 };
 
@@ -104,12 +107,16 @@ struct Server : Conn {
   char status = 'I';         // of the last ReadyForQuery
   bool copying = false;
   bool may_commit = false;   // something under way may end a transaction with success
+  bool block_ends = false;   // something under way ends the transaction block; what follows is outside of it
+  Ending unnamed_statement = Ending::commit, unnamed_portal = Ending::commit;  // what they would do
+  Ending named_statements = Ending::none, named_portals = Ending::none;        // the worst of them
   bool said_goodbye = false; // its FATAL has been passed on
   bool close_when_free = false;
   bool used = false;         // was lent since its last check
-  bool being_canceled = false;
-  bool cancel_again = false; // asked for while one is on its way
-  bool forgets = false;      // DISCARD or DEALLOCATE is under way: names wait for its answer
+  bool being_canceled = false;  // a cancel request for it is on its way: it is not reused
+  bool cancel_again = false;    // another one came meanwhile
+  bool forgets = false;         // DISCARD or DEALLOCATE is under way: names wait for its answer
+  bool replication = false;     // for one client only, with which it ends
   Pool* pool = nullptr;
   Client* client = nullptr;
   Requests requests;
@@ -154,6 +161,7 @@ struct Pool {
   PoolMode mode = PoolMode::session;
   ClientQueue waiting;           // first come, first served
   ClientQueue newcomers;         // wait for the welcome
+  ClientQueue replicas;          // replication connections that have no server yet
   ServerList idle, lent, busy, arriving;
   int servers = 0;               // in all four lists
   int connecting = 0;            // of these, in `arriving`
@@ -161,6 +169,7 @@ struct Pool {
   std::vector<std::pair<std::string, std::string>> welcome;  // ParameterStatus of the newest server
   Parameters defaults;           // the tracked ones among them
   bool welcomed = false;
+  uint32_t welcome_version = 0;  // grows when a server says something else than those before
   std::optional<Failure> failure;  // of the last attempt to connect, when it failed
   std::optional<KnownKeys> keys;  // with which the last login worked
   PoolShare* share = nullptr;    // null: there is only one worker

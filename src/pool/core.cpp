@@ -189,6 +189,7 @@ void Core::close_server(Server& server, std::string_view why) {
   host_.log(LogLevel::info, &server, "closing because: " + std::string(why));
   server.dead = true;
   server.list.unlink();
+  if (!cancelers_.empty()) end_cancels(server.id);
   --pool.servers;
   if (server.state == ServerState::connecting || server.state == ServerState::login) --pool.connecting;
   ledger_.give_server(pool);
@@ -204,7 +205,8 @@ void Core::close_server(Server& server, std::string_view why) {
   dead_.push_back(&server);
   if (client != nullptr && !client->dead) {
     client->server = nullptr;
-    close_client(*client, farewell_of(server));
+    if (client->state == ClientState::welcome) pool.replicas.push_back(*client);  // gets another one
+    else close_client(*client, farewell_of(server));
   }
   publish(pool);
   open_servers(pool);
@@ -220,62 +222,6 @@ Farewell Core::farewell_of(const Server& server) const {
     return {.sqlstate = "08006", .text = "server connection lost: the transaction was rolled back"};
   }
   return {.sqlstate = "08006", .text = "server conn crashed?"};
-}
-
-// Nothing is answered to a cancel request, whatever becomes of it.
-void Core::cancel(const wire::CancelKey& key, bool ask_others) {
-  if (key.secret.size() != 4) return;
-  const uint64_t wanted = static_cast<uint64_t>(key.pid) << 32 | wire::load_u32(key.secret.data());
-  auto found = keys_.find(wanted);
-  if (found == keys_.end()) {
-    if (ask_others) host_.cancel_elsewhere(key);
-    return;
-  }
-  Client& client = *found->second;
-  if (client.state == ClientState::waiting) {
-    cancel_waiting(client);
-  } else if (client.server != nullptr && client.server->chore == Chore::none && !client.server->requests.empty()) {
-    Server& server = *client.server;
-    // One at a time: who knows of the end of only one of two would lend the server while the other is on its way.
-    server.cancel_again = server.being_canceled;
-    if (server.being_canceled) return;
-    server.being_canceled = true;
-    host_.send_cancel(server);
-  }
-}
-
-// Its request has not left: it is dropped, up to the place where PostgreSQL would be ready again.
-void Core::cancel_waiting(Client& client) {
-  const std::string& held = client.held;
-  size_t at = 0;
-  bool whole = false;
-  wire::MessageHead head;
-  while (!whole && wire::read_head(std::string_view(held).substr(at), head) == wire::Scan::complete && head.size() <= held.size() - at) {
-    at += head.size();
-    whole = head.type == wire::frontend::query || head.type == wire::frontend::sync || head.type == wire::frontend::function_call;
-  }
-  if (!whole) return;
-  client.held.erase(0, at);
-  client.queue.unlink();
-  client.state = ClientState::idle;
-  publish(*client.pool);
-  send_error(client, "ERROR", "57014", "canceling statement due to user request");
-  std::string answer;
-  wire::append_ready_for_query(answer, 'I');
-  send(client, answer);
-  want_input(client, true);
-  if (!client.held.empty()) client_input(client, {});
-}
-
-void Core::cancel_sent(Server& server) {
-  if (server.dead || !server.being_canceled) return;
-  server.being_canceled = false;
-  if (std::exchange(server.cancel_again, false) && server.client != nullptr && !server.requests.empty()) {
-    server.being_canceled = true;
-    host_.send_cancel(server);
-    return;
-  }
-  if (server.client == nullptr && server.state == ServerState::busy && server.chore == Chore::none) now_free(server);
 }
 
 void Core::server_lost(Server& server, std::string_view why) {

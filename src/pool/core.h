@@ -81,9 +81,11 @@ class Core {
   void server_lost(Server& server, std::string_view why);
 
   // Somebody wants the query of the client with this key to end; `ask_others`: it may be another worker's client.
-  void cancel(const wire::CancelKey& key, bool ask_others = true);
+  void cancel(const wire::CancelKey& key, bool ask_others = true, Client* requester = nullptr);
   // Host::send_cancel() is done, or has failed.
   void cancel_sent(Server& server);
+  // Host::cancel_at_peer() is done for the requester with this id, or has failed.
+  void peer_cancelled(uint64_t requester);
 
   // Host::derive_scram_keys() is done.
   void derived(Conn& for_whom, const Result<wire::ScramKeys>& keys);
@@ -137,7 +139,14 @@ class Core {
   uint64_t new_id();
   void pace(Conn& source, const Conn& sink);
   static void keep(Conn& conn, std::string& joined, std::string_view bytes, size_t done);
+
+  // cancel.cpp
+  void cancel_requested(Client& requester, wire::CancelKey key);
   void cancel_waiting(Client& client);
+  void cancel_server(Server& server, Client* requester);
+  void end_cancels(uint64_t server_id);
+  void tick_cancels();
+  uint64_t new_cancel_key();
 
   // client_login.cpp
   size_t client_login_input(Client& client, std::string_view in);
@@ -149,9 +158,22 @@ class Core {
   void begin_scram(Client& client, bool may_succeed);
   void wrong_password(Client& client, std::string_view detail);
   void login_proved(Client& client);
+
+  // welcome.cpp: what a client is told of the server.
   void admit(Client& client, Pool& pool);
+  void welcome_newcomers(Pool& pool);
   void welcome_client(Client& client);
+  void say_welcome(Client& client, std::string bytes);
+  void new_welcome(Server& server);
+  void refresh_welcome(Client& client);
+  void on_untracked(Server& server, std::string_view name, std::string_view value);
   bool fails_fast(const Pool& pool) const;
+  void fail_fast(Client& client);
+
+  // replication.cpp: connections with a server of their own.
+  void admit_replication(Client& client, Pool& pool);
+  void open_replication(Pool& pool);
+  void replication_accepted(Server& server);
 
   // server_login.cpp
   size_t server_login_input(Server& server, std::string_view in);
@@ -159,7 +181,6 @@ class Core {
   void answer_challenge(Server& server, const wire::ScramKeys& keys);
   void logged_in(Server& server);
   void accepted(Server& server);
-  void welcome_newcomers(Pool& pool);
   bool moving(const Pool& pool, const Failure& failure) const;
   void login_failed(Server& server, Failure failure);
 
@@ -173,6 +194,12 @@ class Core {
   void emit_fakes(Client& client);
   void flush_to_server(Server& server);
   void flush_to_client(Client& client);
+  static void note_ending(Server& server, Ending ending);
+  static void note_parse(Server& server, bool unnamed, Ending ending);
+  static void note_parse(Server& server, std::string_view message);
+  static void note_bind(Server& server, bool unnamed_portal, Ending ending);
+  static void note_bind(Server& server, std::string_view message);
+  static Ending ending_of_execute(const Server& server, std::string_view message);
 
   // relay_server.cpp: answers.
   size_t forward_responses(Server& server, std::string_view in);
@@ -193,11 +220,15 @@ class Core {
   void unlink(Server& server);
   void resume(Client& client);
   void release(Server& server);
+  void let_go(Server& server);
   void now_free(Server& server);
   void serve_queue(Pool& pool);
   void open_servers(Pool& pool, bool may_ask = true);
+  void open_reserve(Pool& pool, int size);
   bool held(const Pool& pool) const;
-  bool launch(Pool& pool, int limit);
+  bool too_early(const Pool& pool) const;
+  enum class Evict : uint8_t { no, others, ours_too };
+  Ledger::Verdict launch(Pool& pool, int limit, Evict evict, Client* dedicated = nullptr);
   bool evict_for(const Pool& pool);
   void start_chore(Server& server, Chore chore, std::string_view sql);
   void chore_done(Server& server);
@@ -217,6 +248,8 @@ class Core {
   void tick_pool(Pool& pool);
   void tick_lent(Pool& pool);
   void tick_clients();
+  void tick_queues(Pool& pool);
+  void tick_servers(Pool& pool);
 
   Host& host_;
   Directory& directory_;
@@ -227,6 +260,7 @@ class Core {
   std::vector<std::unique_ptr<Pool>> pools_;
   ClientList clients_;
   std::unordered_map<uint64_t, Client*> keys_;  // of clients that may be cancelled
+  ClientQueue cancelers_;  // who asked for a cancel that has not ended
   Batch batch_;    // towards the server or client at hand
   Batch answers_;  // made-up answers to the client whose requests are at hand
   std::array<RouteState, 4> routes_;

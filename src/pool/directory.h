@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/secret.h"
 #include "pool/conn.h"
@@ -63,6 +64,12 @@ class Directory {
 
   // A client has shown these keys; they log in to servers that have the same verifier.
   virtual void remember(std::string_view user, const KnownKeys& keys) = 0;
+  // The password that a client has typed in clear text, when it is right: it logs in to servers, too.
+  virtual void remember_password(std::string_view user, const Secret& password) {
+    static_cast<void>(user), static_cast<void>(password);
+  }
+  // Entries whose pool is to be filled (min_pool_size) even while it has no client: those with a forced user.
+  virtual std::vector<Database*> filled() { return {}; }
   virtual Credentials credentials(const Pool& pool) = 0;
   // Asked of each new server before it is lent, for this pool: is it the right one? Empty: no question.
   virtual std::string verify_query(const Pool& pool) = 0;

@@ -55,6 +55,17 @@ class Host {
   virtual size_t console_input(Client& client, std::string_view bytes) = 0;
   // A cancel request with a key of none of our clients: another worker may have it.
   virtual void cancel_elsewhere(const wire::CancelKey& key) = 0;
+  // A cancel request with a key of the peer with this number; Core::peer_cancelled() follows, whatever becomes of it.
+  virtual void cancel_at_peer(Client& requester, int peer, const wire::CancelKey& key) {
+    static_cast<void>(requester), static_cast<void>(peer), static_cast<void>(key);
+  }
+  // "ADDRESS:PORT", or "unix(PID):PORT".
+  virtual std::string peer_text(const Client& client) {
+    static_cast<void>(client);
+    return {};
+  }
+  // A server of the primary says that it is none, or cannot be reached: the cluster is worth a look.
+  virtual void suspect_leader() {}
   // Another worker has an idle server for this pool: ask it to give one away. Core::adopt() or refused() follows.
   virtual void ask_worker(Pool& pool, size_t worker) = 0;
   // This idle server of ours is for a client of another worker.

@@ -1,5 +1,6 @@
 // What happens by time: three times a second.
 #include <algorithm>
+#include <string>
 
 #include "pool/client_login.h"
 #include "pool/core.h"
@@ -13,8 +14,13 @@ bool over(Moment since, Moment now, Micros limit) { return limit.count() > 0 && 
 }  // namespace
 
 void Core::tick() {
+  // An entry with a forced user and min_pool_size has servers before it has clients.
+  for (Database* database : directory_.filled()) {
+    if (database->forced_user) pool_for(*database, *database->forced_user, directory_.settings_of(*database->forced_user));
+  }
   for (size_t i = 0; i < pools_.size(); ++i) tick_pool(*pools_[i]);  // a pool may be added meanwhile
   tick_clients();
+  tick_cancels();
   if (now_ - swept_at_ > 10'000'000) {
     swept_at_ = now_;
     statements_.sweep();
@@ -23,27 +29,71 @@ void Core::tick() {
 }
 
 void Core::tick_pool(Pool& pool) {
-  // The queue is in order of arrival, so its head decides.
+  tick_queues(pool);
+  tick_servers(pool);
+  tick_lent(pool);
+  publish(pool);
+  open_servers(pool);
+  const int least = min_size(pool);
+  if (pool.servers < least && pool.connecting == 0 && may_lend(pool) && !too_early(pool) &&
+      (pool.clients > 0 || pool.database->forced_user)) {
+    launch(pool, least, Evict::no);
+  }
+}
+
+// The queues are in order of arrival, so that the head decides.
+void Core::tick_queues(Pool& pool) {
   const Micros wait_limit = pool.user_settings != nullptr && pool.user_settings->query_wait_timeout
                                 ? *pool.user_settings->query_wait_timeout
                                 : pool.database->query_wait_timeout.value_or(settings_.query_wait_timeout);
-  while (!pool.waiting.empty() && over(pool.waiting.front().request_at, now_, wait_limit)) {
-    close_client(pool.waiting.front(), {.text = "query_wait_timeout"});
+  const bool moves = pool.database->route != Route::fixed && held(pool);
+  const RouteState& state = route(pool.database->route);
+  std::string why;
+  Micros hold = settings_.failover_hold_timeout;
+  if (moves) {
+    why = state.why.empty() ? "the cluster has not been heard of for too long" : state.why;
+    if (wait_limit.count() > 0) hold = std::min(hold, wait_limit);
   }
-  while (!pool.newcomers.empty() && over(pool.newcomers.front().request_at, now_, wait_limit)) {
-    close_client(pool.newcomers.front(), {.text = "query_wait_timeout"});
+  for (ClientQueue* queue : {&pool.waiting, &pool.newcomers, &pool.replicas}) {
+    while (moves && !queue->empty() && over(queue->front().request_at, now_, hold)) {
+      // Nothing of the statement has left, and its session ends here: a broken connection, which drivers open again. At login
+      // 57P03 says more: libpq goes on to the next host of its list for nothing else.
+      const std::string text = "no primary is available: " + why + " (failover_hold_timeout)";
+      close_client(queue->front(), {.sqlstate = queue == &pool.waiting ? "08006" : "57P03", .text = text});
+    }
+    while (!queue->empty() && over(queue->front().request_at, now_, wait_limit)) {
+      close_client(queue->front(), {.text = "query_wait_timeout"});
+    }
+    while (queue != &pool.waiting && !queue->empty() && over(queue->front().connected_at, now_, settings_.client_login_timeout)) {
+      close_client(queue->front(), {.text = "client_login_timeout (server down)"});
+    }
+  }
+  // A user's own query_timeout counts for what runs, the general one for what waits, too; as in PgBouncer.
+  while (!pool.waiting.empty() && over(pool.waiting.front().request_at, now_, settings_.query_timeout)) {
+    close_client(pool.waiting.front(), {.text = "query_timeout"});
   }
   for (Client& client : pool.waiting) {
     if (!over(client.request_at, now_, settings_.query_wait_notify)) break;
     if (client.notified || client.own) continue;
     client.notified = true;
-    send_error(client, "NOTICE", "00000", "No server connection available in postgres backend, client being queued");
+    if (moves) {
+      const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(hold).count();
+      send_error(client, "NOTICE", "00000", "the primary is being moved (" + why + "): the statement waits for it, at most " +
+                                                std::to_string(seconds) + " s");
+    } else {
+      send_error(client, "NOTICE", "00000", "No server connection available in postgres backend, client being queued");
+    }
   }
+}
 
+// Servers that nobody has: their time may be over.
+void Core::tick_servers(Pool& pool) {
   const Micros lifetime = pool.database->server_lifetime.value_or(settings_.server_lifetime);
-  const Micros spread = lifetime / std::max(1, pool_size(pool));  // so that not all end at once
+  const int size = pool_size(pool);
+  const Micros spread = lifetime / std::max(1, size);  // so that not all end at once
   std::vector<Server*> ending;
   int ended = 0;
+  int too_many = size == 0 ? 0 : pool.servers - size - reserve_size(pool);
   for (Server& server : pool.idle) {
     if (server.close_when_free || pool.paused || paused_) {
       ending.push_back(&server);
@@ -54,6 +104,10 @@ void Core::tick_pool(Pool& pool) {
       server.close_reason = "server lifetime over";
       pool.lifetime_ended_at = now_;
       ++ended;
+      ending.push_back(&server);
+    } else if (too_many > 0) {
+      server.close_reason = "too many servers in the pool";
+      --too_many;
       ending.push_back(&server);
     }
   }
@@ -71,18 +125,12 @@ void Core::tick_pool(Pool& pool) {
     }
   }
   for (Server* server : ending) {
+    if (server->dead) continue;
     if (server->login || server->state == ServerState::connecting || server->state == ServerState::login) {
       login_failed(*server, {.text = server->close_reason, .sqlstate = "08006", .at = now_, .from_server = false});
     } else {
       close_server(*server, server->close_reason.empty() ? "pooler is paused" : server->close_reason);
     }
-  }
-  tick_lent(pool);
-  publish(pool);
-  open_servers(pool);
-  if (pool.servers < min_size(pool) && pool.connecting == 0 && may_lend(pool) && (pool.clients > 0 || pool.database->forced_user) &&
-      !(pool.failure && now_ - pool.failure->at < settings_.server_login_retry.count())) {
-    launch(pool, pool_size(pool));
   }
 }
 
@@ -97,6 +145,13 @@ void Core::tick_lent(Pool& pool) {
   std::vector<std::pair<Client*, std::string_view>> over_time;
   for (Server& server : pool.lent) {
     Client* client = server.client;
+    // An obsolete one: a replication connection may last for ever, and a session as well.
+    const bool owes = !server.requests.empty() || server.status != 'I' || server.copying || server.chore != Chore::none;
+    const bool obsolete = server.replication || (settings_.server_fast_close && pool.mode == PoolMode::session && !owes);
+    if (server.close_when_free && obsolete && client != nullptr) {
+      over_time.emplace_back(client, server.close_reason.empty() ? "database configuration changed" : std::string_view(server.close_reason));
+      continue;
+    }
     if (client == nullptr || client->own) continue;
     const User* user = client->user;
     const Micros query = user != nullptr && user->query_timeout ? *user->query_timeout : settings_.query_timeout;
@@ -110,7 +165,10 @@ void Core::tick_lent(Pool& pool) {
       over_time.emplace_back(client, "transaction timeout");
     }
   }
-  for (auto& [client, why] : over_time) close_client(*client, {.text = why});
+  for (auto& [client, why] : over_time) {
+    const std::string text(why);  // may be a server's that ends now
+    close_client(*client, {.text = text});
+  }
 }
 
 void Core::tick_clients() {

@@ -14,22 +14,8 @@ namespace {
 // A statement's name longer than this is refused by nothing in PostgreSQL, but it is a client's mistake or an attack.
 constexpr size_t kMaxName = 16384;
 
-// Whether this Query may end a transaction with success: outside of a block everything does, inside only what says so, or
-// what leaves the block and goes on. In doubt, yes.
-bool may_commit(char status, std::string_view message, bool cut) {
-  if (status == 'I' || cut) return true;
-  static constexpr std::string_view words[] = {"commit", "end", "prepare"};
-  static constexpr std::string_view leaving[] = {"rollback", "abort"};
-  bool left = false;
-  for (size_t i = wire::kHeadSize; i < message.size(); ++i) {
-    if (left && message[i] == ';') return true;
-    for (const std::string_view word : words) {
-      if (iequals(message.substr(i, word.size()), word)) return true;
-    }
-    for (const std::string_view word : leaving) left = left || iequals(message.substr(i, word.size()), word);
-  }
-  return false;
-}
+// The text of a Query; one that is not here as a whole may be anything.
+Ending ending_of_query(std::string_view message, bool cut) { return cut ? Ending::commit : ending_of(message.substr(wire::kHeadSize)); }
 
 // Whether this Query makes the server forget all prepared statements. Enough of it must be there: kSeenOfQuery bytes.
 constexpr size_t kSeenOfQuery = 32;
@@ -41,6 +27,46 @@ bool forgets_statements(std::string_view message) {
 }
 
 }  // namespace
+
+// A statement is on its way that is in a transaction block, as far as is known.
+void Core::note_ending(Server& server, Ending ending) {
+  // Behind the end of the block a statement commits by itself; in a failed one nothing does.
+  if (server.block_ends || (ending == Ending::commit && server.status != 'E')) server.may_commit = true;
+  if (ending != Ending::none) server.block_ends = true;
+}
+
+// A Parse that goes on under the client's own name; of named ones only the worst is known.
+void Core::note_parse(Server& server, std::string_view message) {
+  message.remove_prefix(std::min(message.size(), wire::kHeadSize));
+  const size_t name = message.find('\0');
+  const std::string_view text = name == std::string_view::npos ? std::string_view() : message.substr(name + 1);
+  const size_t end = text.find('\0');
+  note_parse(server, name == 0, end == std::string_view::npos ? Ending::commit : ending_of_statement(text.substr(0, end)));
+}
+
+void Core::note_parse(Server& server, bool unnamed, Ending ending) {
+  if (server.requests.skipping()) return;
+  if (unnamed) server.unnamed_statement = ending;
+  else server.named_statements = std::max(server.named_statements, ending);
+}
+
+void Core::note_bind(Server& server, bool unnamed_portal, Ending ending) {
+  if (unnamed_portal) server.unnamed_portal = ending;
+  else server.named_portals = std::max(server.named_portals, ending);
+}
+
+void Core::note_bind(Server& server, std::string_view message) {
+  message.remove_prefix(std::min(message.size(), wire::kHeadSize));
+  const size_t portal = message.find('\0');
+  const bool seen = portal != std::string_view::npos && portal + 1 < message.size();
+  const Ending known = seen && message[portal + 1] == '\0' ? server.unnamed_statement : server.named_statements;
+  note_bind(server, portal == 0, seen ? known : Ending::commit);
+}
+
+Ending Core::ending_of_execute(const Server& server, std::string_view message) {
+  if (message.size() <= wire::kHeadSize) return Ending::commit;
+  return message[wire::kHeadSize] == '\0' ? server.unnamed_portal : server.named_portals;
+}
 
 void Core::flush_to_server(Server& server) {
   if (batch_.empty()) return;
@@ -71,6 +97,8 @@ size_t Core::forward_requests(Client& client, std::string_view in) {
   }
   if (requests.empty()) {
     client.request_at = now_;
+    server.may_commit = server.status == 'I';  // outside of a block everything commits
+    server.block_ends = false;
     if (server.status == 'I') client.transaction_at = now_;
   }
   bool leaves = false;
@@ -103,23 +131,18 @@ size_t Core::forward_requests(Client& client, std::string_view in) {
         }
         if (client.rewrite && forgets_statements({at, std::min(size, have)})) server.forgets = true;
         requests.push(Request::query);
-        // What is under way before it may change the status.
-        if (!server.may_commit) {
-          server.may_commit = requests.size() > 1 || may_commit(server.status, {at, std::min(size, have)}, have < size);
-        }
+        if (!server.may_commit) note_ending(server, ending_of_query({at, std::min(size, have)}, have < size));
         break;
       case wire::frontend::sync:
         requests.push(Request::sync);
-        server.may_commit = true;
         break;
       case wire::frontend::function_call:
         requests.push(Request::function_call);
-        server.may_commit = true;
+        if (!server.may_commit) note_ending(server, Ending::none);
         break;
       case wire::frontend::execute:
-        // Which text it runs is not followed through portals: it may be a COMMIT.
         requests.push(Request::execute);
-        server.may_commit = true;
+        if (!server.may_commit) note_ending(server, ending_of_execute(server, {at, std::min(size, have)}));
         break;
       case wire::frontend::copy_done:
       case wire::frontend::copy_fail: requests.copy_ended_by_client(); break;
@@ -128,6 +151,8 @@ size_t Core::forward_requests(Client& client, std::string_view in) {
       case wire::frontend::describe:
       case wire::frontend::close: {
         if (!client.rewrite) {
+          if (type == wire::frontend::bind) note_bind(server, {at, std::min(size, have)});
+          else if (type == wire::frontend::parse) note_parse(server, {at, std::min(size, have)});
           if (type == wire::frontend::bind) requests.push(Request::bind);
           else if (type == wire::frontend::describe) requests.push(Request::describe);
           else requests.push({type == wire::frontend::parse ? Request::parse : Request::close, Show::forward, {}, {}});
@@ -243,6 +268,7 @@ Core::Step Core::rewrite_parse(Client& client, std::string_view message) {
   const bool unnamed = message.size() > wire::kHeadSize && message[wire::kHeadSize] == 0;
   auto parsed = unnamed ? std::nullopt : wire::parse_parse(message.substr(wire::kHeadSize));
   if (!parsed) {
+    note_parse(server, message);
     server.requests.push({Request::parse, Show::forward, {}, {}});
     ++server.pool->stats.server_parses;
     return Step::passed;
@@ -287,6 +313,9 @@ Core::Step Core::rewrite_bind(Client& client, std::string_view message, size_t w
   ++server.pool->stats.binds;
   const StatementRef* statement = parsed->statement.empty() || !client.statements || server.requests.skipping()
                                       ? nullptr : client.statements->find(parsed->statement);
+  note_bind(server, parsed->portal.empty(), statement != nullptr            ? (*statement)->ending
+                                            : parsed->statement.empty() ? server.unnamed_statement
+                                                                        : server.named_statements);
   if (statement == nullptr) {  // unnamed, or unknown: PostgreSQL says so
     server.requests.push(Request::bind);
     return Step::passed;

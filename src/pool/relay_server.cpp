@@ -111,6 +111,10 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
         if (server.status == 'I') {
           ++server.pool->stats.transactions;
           server.pool->stats.transaction_us += static_cast<uint64_t>(now_ - client.transaction_at);
+        } else if (client.pool->mode == PoolMode::statement && lent_by_transaction) {
+          up_to_here();
+          close_client(client, {.text = "transaction blocks not allowed in statement pooling mode"});
+          return in.size();
         }
         if (requests.empty()) {
           server.may_commit = false;
@@ -252,11 +256,13 @@ size_t Core::idle_responses(Server& server, std::string_view in) {
 void Core::on_error(Server& server, std::string_view body, bool duplicate) {
   auto fields = wire::parse_error_response(body);
   if (!fields) return;
+  server.unnamed_statement = server.unnamed_portal = Ending::commit;  // which ones are there now is not known
   if (fields->severity == "FATAL" || fields->severity == "PANIC") server.said_goodbye = true;
   // A primary that turns out to be read-only is none: it is not lent again.
   if (fields->sqlstate == "25006" && server.pool->database->route == Route::primary) {
     server.close_when_free = true;
     server.close_reason = "server refuses to write";
+    host_.suspect_leader();
   }
   // One of our names is there, or is not, against what we know: somebody has used SQL on it.
   if ((fields->sqlstate == "26000" || (fields->sqlstate == "42P05" && !duplicate)) &&
@@ -315,7 +321,7 @@ void Core::on_parameter(Server& server, std::string_view body) {
   auto parsed = wire::parse_parameter_status(body);
   if (!parsed) return;
   auto index = parameters_.index_of(parsed->name);
-  if (!index) return;
+  if (!index) return on_untracked(server, parsed->name, parsed->value);
   server.parameters = parameters_.with(server.parameters, *index, parsed->value);
   if (server.client != nullptr && server.chore == Chore::none) {
     server.client->parameters = parameters_.with(server.client->parameters, *index, parsed->value);

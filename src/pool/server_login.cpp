@@ -35,7 +35,13 @@ void Core::server_connected(Server& server) {
   server.state = ServerState::login;
   server.login = std::make_unique<ServerLogin>();
   std::vector<wire::StartupParameter> parameters{{"user", pool.user}, {"database", pool.database->server_name}};
-  for (const auto& [name, value] : pool.database->startup) parameters.push_back({name, value});
+  if (server.replication && server.client != nullptr) {  // in the client's own words
+    for (const wire::StartupParameter& each : server.client->login->parameters) {
+      if (each.name != "user" && each.name != "database") parameters.push_back(each);
+    }
+  } else {
+    for (const auto& [name, value] : pool.database->startup) parameters.push_back({name, value});
+  }
   std::string packet;
   wire::append_startup(packet, 0, parameters);
   send(server, packet);
@@ -93,6 +99,10 @@ size_t Core::server_login_input(Server& server, std::string_view in) {
 void Core::on_authentication(Server& server, std::string_view body) {
   ServerLogin& login = *server.login;
   const auto refuse = [&](std::string text) { login_failed(server, {.text = std::move(text), .sqlstate = "08P01", .at = now_}); };
+  // Nothing that a second attempt would change: whoever waits is told at once.
+  const auto no_password = [&](std::string text) {
+    login_failed(server, {.text = std::move(text), .sqlstate = "08P01", .at = now_, .from_server = true});
+  };
   auto parsed = wire::parse_authentication(body);
   if (!parsed) return refuse("server sent a broken authentication request");
   std::string answer;
@@ -104,14 +114,14 @@ void Core::on_authentication(Server& server, std::string_view body) {
     case wire::AuthKind::cleartext: {
       const Credentials shown = directory_.credentials(*server.pool);
       const std::string& secret = shown.secret.reveal();
-      if (secret.empty() || wire::is_md5_secret(secret)) return refuse("server wants a password in clear text, and none is known");
+      if (secret.empty() || wire::is_md5_secret(secret)) return no_password("server wants a password in clear text, and none is known");
       wire::append_password(answer, secret);
       break;
     }
     case wire::AuthKind::md5: {
       const Credentials shown = directory_.credentials(*server.pool);
       std::string secret = shown.secret.reveal();
-      if (secret.empty()) return refuse("server wants a password, and none is known");
+      if (secret.empty()) return no_password("server wants a password, and none is known");
       if (!wire::is_md5_secret(secret)) {
         auto hashed = wire::md5_secret(secret, server.pool->user);
         if (!hashed) return refuse(hashed.error().text);
@@ -141,7 +151,7 @@ void Core::on_authentication(Server& server, std::string_view body) {
       if (shown.keys && shown.keys->challenge == *challenge) return answer_challenge(server, shown.keys->keys);
       if (server.pool->keys && server.pool->keys->challenge == *challenge) return answer_challenge(server, server.pool->keys->keys);
       if (shown.secret.empty() || wire::is_md5_secret(shown.secret.reveal())) {
-        return refuse("cannot do SCRAM authentication: no password of this user is known, and no client has logged in with SCRAM");
+        return no_password("cannot do SCRAM authentication: no password of this user is known, and no client has logged in with SCRAM");
       }
       host_.derive_scram_keys(server, shown.secret.reveal(), *challenge);
       return;
@@ -171,7 +181,15 @@ void Core::logged_in(Server& server) {
   --server.pool->connecting;
   server.state = ServerState::busy;
   server.status = 'I';
-  if (std::string question = directory_.verify_query(*server.pool); !question.empty()) {
+  const bool physical = server.replication && server.client->physical;  // takes no SQL
+  if (server.pool->database->route == Route::primary) {
+    for (const auto& [name, value] : server.login->welcome) {
+      if (name != "in_hot_standby" || value != "on") continue;
+      host_.suspect_leader();
+      return login_failed(server, {.text = "the server is not (yet) primary", .sqlstate = "08006", .at = now_});
+    }
+  }
+  if (std::string question = directory_.verify_query(*server.pool); !question.empty() && !physical) {
     start_chore(server, Chore::verify, question);
     return;
   }
@@ -182,9 +200,8 @@ void Core::logged_in(Server& server) {
 void Core::accepted(Server& server) {
   Pool& pool = *server.pool;
   pool.failure.reset();
-  pool.welcome = std::move(server.login->welcome);
-  pool.defaults = server.parameters;
-  pool.welcomed = true;
+  if (server.replication) return replication_accepted(server);
+  new_welcome(server);
   server.login.reset();
   host_.log(LogLevel::info, &server, "new connection to server " + server.address);
   welcome_newcomers(pool);
@@ -195,26 +212,26 @@ void Core::accepted(Server& server) {
   now_free(server);
 }
 
-void Core::welcome_newcomers(Pool& pool) {
-  while (!pool.newcomers.empty()) {
-    Client& client = pool.newcomers.front();
-    pool.newcomers.pop_front();
-    welcome_client(client);
-  }
-  publish(pool);
-}
-
 void Core::login_failed(Server& server, Failure failure) {
   if (server.dead) return;
   Pool& pool = *server.pool;
   host_.log(LogLevel::warning, &server, "login failed: " + failure.text);
   // In a cluster it may be the server that is wrong, not the user: the next one decides.
   const bool refused = failure.from_server && failure.sqlstate != kStartingUp && !moving(pool, failure);
+  const bool of_route = pool.database->route == Route::primary && !refused;
+  Client* own = server.replication ? server.client : nullptr;
+  if (own != nullptr && refused) {  // what is wrong with this one is wrong with no other
+    own->server = nullptr;
+    server.client = nullptr;
+    close_server(server, failure.text);
+    return close_client(*own, {.sqlstate = failure.sqlstate, .text = failure.text});
+  }
   pool.failure = failure;
   close_server(server, failure.text);
-  if (!refused) return;
-  // What PostgreSQL says of this user or database holds for everybody who waits here.
-  for (ClientQueue* queue : {&pool.waiting, &pool.newcomers}) {
+  if (of_route) host_.suspect_leader();
+  // What PostgreSQL says of this user or database holds for everybody who waits here, unless others of our servers are in.
+  if (!refused || pool.servers != pool.connecting) return;
+  for (ClientQueue* queue : {&pool.waiting, &pool.newcomers, &pool.replicas}) {
     while (!queue->empty()) close_client(queue->front(), {.sqlstate = failure.sqlstate, .text = failure.text});
   }
 }
@@ -222,58 +239,6 @@ void Core::login_failed(Server& server, Failure failure) {
 // Whether this failure may come from the primary's being on the move: it goes away, starts, or is gated (28000, ha.md's gate).
 bool Core::moving(const Pool& pool, const Failure& failure) const {
   return pool.database->route != Route::fixed && (!failure.from_server || failure.sqlstate.starts_with("57P") || failure.sqlstate == "28000");
-}
-
-// No server is there and the last attempt failed a moment ago: better to say so than to let the client wait.
-bool Core::fails_fast(const Pool& pool) const {
-  return pool.failure && !moving(pool, *pool.failure) && pool.failure->sqlstate != kStartingUp && pool.servers == pool.connecting &&
-         now_ - pool.failure->at < settings_.server_login_retry.count();
-}
-
-void Core::admit(Client& client, Pool& pool) {
-  client.login.reset();
-  client.pool = &pool;
-  client.rewrite = pool.mode != PoolMode::session && settings_.max_prepared_statements > 0 && !client.replication;
-  client.request_at = now_;
-  ++pool.clients;
-  ++pool.stats.logins;
-  if (pool.welcomed) return welcome_client(client);
-  if (fails_fast(pool)) {
-    const std::string text = "server login has been failing, cached error: " + pool.failure->text + " (server_login_retry)";
-    close_client(client, {.text = text});
-    return;
-  }
-  client.state = ClientState::welcome;
-  want_input(client, false);
-  pool.newcomers.push_back(client);
-  publish(pool);
-  open_servers(pool);
-}
-
-void Core::welcome_client(Client& client) {
-  Pool& pool = *client.pool;
-  // Only what this server reports can be set there and be seen to be set.
-  client.parameters = parameters_.overlay_known(pool.defaults, client.wishes);
-  client.wishes.reset();
-  std::string bytes;
-  for (const auto& [name, value] : pool.welcome) {
-    auto index = parameters_.index_of(name);
-    const bool own = index && client.parameters->values[*index];
-    wire::append_parameter_status(bytes, name, own ? *client.parameters->values[*index] : value);
-  }
-  std::array<uint8_t, 8> key;
-  host_.random(key);
-  key[0] &= 0x7f;
-  client.cancel_key = 0;
-  for (const uint8_t byte : key) client.cancel_key = client.cancel_key << 8 | byte;
-  keys_[client.cancel_key] = &client;
-  wire::append_backend_key_data(bytes, {static_cast<uint32_t>(client.cancel_key >> 32),
-                                        std::string(reinterpret_cast<const char*>(key.data()) + 4, 4)});
-  wire::append_ready_for_query(bytes, 'I');
-  client.state = ClientState::idle;
-  send(client, bytes);
-  want_input(client, true);
-  if (!client.held.empty()) client_input(client, {});
 }
 
 }  // namespace pgdba::pool

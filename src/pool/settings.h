@@ -51,6 +51,10 @@ struct Settings {
   Micros transaction_timeout = 0s;
   uint32_t max_packet_size = 0x7fffffff;
   bool disable_pqexec = false;
+  bool server_fast_close = false;
+  bool application_name_add_host = false;
+  std::string login_notify_message;
+  int peer_id = 0;           // in cancel keys; 0: no peers
   int connects_at_once = 4;  // per pool
   std::vector<std::string> tracked;                     // parameters that follow the client, beside the five of PgBouncer
   std::vector<std::string> ignored_startup_parameters;  // may hold "options"

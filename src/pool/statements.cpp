@@ -21,6 +21,7 @@ StatementRef StatementTable::intern(std::string_view body) {
   made->id.bytes = digest_(body);
   made->server_name = server_name_of(made->id);
   made->body = body;
+  made->ending = ending_of_statement(body.substr(0, body.find('\0')));
   by_body_.emplace(made->body, made);
   return made;
 }

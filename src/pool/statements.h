@@ -21,6 +21,8 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "pool/commits.h"
+
 namespace pgdba::pool {
 
 struct StatementId {
@@ -42,6 +44,7 @@ struct Statement {
   StatementId id;
   std::array<char, kServerNameSize + 1> server_name{};  // with its NUL
   std::string body;  // of a Parse, after the name: text, NUL, number of types, types
+  Ending ending = Ending::commit;  // what it does to a transaction block
 
   [[nodiscard]] std::string_view name() const { return {server_name.data(), kServerNameSize}; }
 };

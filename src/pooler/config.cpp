@@ -121,6 +121,11 @@ pool::Settings core_settings(const conf::PoolerSettings& from) {
   to.transaction_timeout = from.transaction_timeout;
   to.max_packet_size = from.max_packet_size;
   to.disable_pqexec = from.disable_pqexec;
+  to.failover_hold_timeout = from.failover_hold_timeout;
+  to.server_fast_close = from.server_fast_close;
+  to.application_name_add_host = from.application_name_add_host;
+  to.login_notify_message = from.login_notify_message;
+  to.peer_id = from.peer_id;
   to.tracked = from.track_extra_parameters.names;
   to.ignored_startup_parameters = from.ignore_startup_parameters.names;
   return to;

@@ -6,9 +6,17 @@
 #include "net/log.h"
 #include "wire/pg_build.h"
 #include "wire/pg_frame.h"
+#include "wire/pg_md5.h"
 #include "wire/pg_parse.h"
 
 namespace pgdba::pooler {
+
+namespace {
+
+// So long a login waits for auth_query when an earlier answer is known: longer than a planned switchover mostly takes.
+constexpr pool::Moment kKnownSecretAfter = 1'000'000;
+
+}  // namespace
 
 ClientDirectory::ClientDirectory(std::shared_ptr<const Loaded> loaded, std::string seed, SecretCache& secrets)
     : seed_(std::move(seed)), secrets_(secrets) {
@@ -129,7 +137,7 @@ pool::Method ClientDirectory::method_for(const pool::Client& client, std::string
     case conf::AuthType::hba: break;
   }
   const conf::HbaRule* rule = conf::match_hba(loaded_->hba, {.address = worker_->peer_of(client), .tls = worker_->tls_of(client) != nullptr,
-                                                             .physical_replication = client.replication,
+                                                             .physical_replication = client.physical,
                                                              .database = database, .user = user});
   if (rule == nullptr) return pool::Method::none;
   switch (rule->method) {
@@ -149,10 +157,15 @@ pool::Method ClientDirectory::method_for(const pool::Client& client, std::string
 
 pool::Directory::Lookup ClientDirectory::secret_of(pool::Client& client, pool::Database* database, std::string_view user) {
   if (const Secret* known = loaded_->userlist.find(user)) return {.secret = *known};
-  if (database == nullptr) return {};
+  // A user that only [users] knows exists, and has no password.
+  const auto known_by_entry = [&]() -> Lookup {
+    if (conf::find_user(loaded_->config, user) == nullptr) return {};
+    return {.pending = false, .secret = Secret(std::string())};
+  };
+  if (database == nullptr) return known_by_entry();
   const conf::DatabaseEntry* entry = databases_.find(database->name)->second->conf;
   const conf::PoolRules rules = conf::pool_rules(loaded_->config, *entry, database->name, user);
-  if (rules.auth_user.empty()) return {};
+  if (rules.auth_user.empty()) return known_by_entry();
   pool::Database* asked = rules.auth_dbname.empty() ? database : this->database(rules.auth_dbname);
   if (asked == nullptr) {
     log::warning("pooler", "authentication database \"{}\" is not configured", rules.auth_dbname);
@@ -165,7 +178,7 @@ pool::Directory::Lookup ClientDirectory::secret_of(pool::Client& client, pool::D
     if (auto cached = secrets_.secret(user)) return {.secret = *cached};
   }
   pool::Client& own = core.open_own(core.pool_for(*asked, rules.auth_user, settings_of(rules.auth_user)));
-  questions_[&own] = {.waiting = client.id, .user = std::string(user), .answer = {}};
+  questions_[&own] = {.waiting = client.id, .user = std::string(user), .answer = {}, .asked_at = core.now()};
   worker_->remember(client);
   std::string request;
   const wire::Value value = user;
@@ -186,6 +199,7 @@ void ClientDirectory::own_output(pool::Client& own, std::string_view bytes) {
   answer.append(bytes);
   std::optional<Secret> secret;
   std::string problem;
+  bool of_config = false;
   wire::Message message;
   std::string_view rest = answer;
   bool ready = false;
@@ -194,9 +208,11 @@ void ClientDirectory::own_output(pool::Client& own, std::string_view bytes) {
     if (message.type == wire::backend::error_response) {
       auto fields = wire::parse_error_response(message.body);
       problem = fields ? std::string(fields->message) : "error";
+      // A server that ends says nothing about the query.
+      of_config = fields && fields->severity == "ERROR";
     } else if (message.type == wire::backend::row_description) {
       auto columns = wire::parse_row_description(message.body);
-      if (!columns || columns->size() != 2) problem = "auth_query has to return two columns";
+      if (!columns || columns->size() != 2) problem = "auth_query has to return two columns", of_config = true;
     } else if (message.type == wire::backend::data_row) {
       auto values = wire::parse_data_row(message.body);
       // A NULL secret: the user exists and cannot log in with a password.
@@ -205,12 +221,12 @@ void ClientDirectory::own_output(pool::Client& own, std::string_view bytes) {
       ready = true;
     }
   }
-  if (ready) answered(own, false, std::move(secret), problem);
+  if (ready) answered(own, false, std::move(secret), problem, of_config);
 }
 
 void ClientDirectory::own_closed(pool::Client& own) { answered(own, true, std::nullopt, "no server could be asked"); }
 
-void ClientDirectory::answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem) {
+void ClientDirectory::answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem, bool of_config) {
   auto found = questions_.find(&own);
   if (found == questions_.end()) return;
   Question question = std::move(found->second);
@@ -218,6 +234,11 @@ void ClientDirectory::answered(pool::Client& own, bool ended, std::optional<Secr
   if (!problem.empty()) {
     log::warning("pooler", "auth_query for {}: {}", question.user, problem);
     secret = secrets_.secret(question.user);
+    if (!secret) {  // says nothing about the user, so it may be said
+      worker_->finish_own(ended ? nullptr : &own, question.waiting, std::nullopt,
+                          of_config ? "bouncer config error" : "no server could be asked for the password (auth_query)");
+      return;
+    }
   } else if (secret) {
     secrets_.remember(question.user, *secret);
   } else {
@@ -246,6 +267,25 @@ void ClientDirectory::remember(std::string_view user, const pool::KnownKeys& key
   secrets_.remember(user, keys);
 }
 
+void ClientDirectory::remember_password(std::string_view user, const Secret& password) { secrets_.remember_password(user, password); }
+
+std::vector<pool::Database*> ClientDirectory::filled() {
+  std::vector<pool::Database*> found;
+  for (const conf::DatabaseEntry& entry : loaded_->config.databases) {
+    const bool wanted = entry.user && !entry.is_template() && entry.min_pool_size.value_or(settings_.min_pool_size) > 0;
+    if (pool::Database* made = wanted ? database(entry.name) : nullptr) found.push_back(made);
+  }
+  return found;
+}
+
+void ClientDirectory::tick(pool::Moment now) {
+  std::vector<pool::Client*> late;
+  for (const auto& [own, question] : questions_) {
+    if (now - question.asked_at > kKnownSecretAfter && secrets_.secret(question.user)) late.push_back(own);
+  }
+  for (pool::Client* own : late) answered(*own, false, std::nullopt, "no answer yet; an earlier one is used");
+}
+
 pool::Credentials ClientDirectory::credentials(const pool::Pool& pool) {
   pool::Credentials shown;
   const pool::Database& database = *pool.database;
@@ -257,6 +297,9 @@ pool::Credentials ClientDirectory::credentials(const pool::Pool& pool) {
     shown.secret = *queried;
   }
   if (shown.secret.reveal().starts_with("SCRAM-SHA-256$")) shown.secret = Secret();
+  if (shown.secret.empty() || wire::is_md5_secret(shown.secret.reveal())) {
+    if (auto typed = secrets_.password(pool.user)) shown.secret = *typed;  // can do what a hash cannot
+  }
   shown.keys = secrets_.keys(pool.user);
   return shown;
 }

@@ -38,6 +38,8 @@ class ClientDirectory : public pool::Directory {
   // What a client of our own gets (auth_query), and that it has ended.
   void own_output(pool::Client& own, std::string_view bytes);
   void own_closed(pool::Client& own);
+  // Three times a second: questions that nobody answers are answered from what is known.
+  void tick(pool::Moment now);
 
   // pool::Directory
   pool::Tls tls_policy(const pool::Client& client) override;
@@ -50,6 +52,8 @@ class ClientDirectory : public pool::Directory {
   bool mostly_scram() override;
   std::string certificate_digest(const pool::Client& client) override;
   void remember(std::string_view user, const pool::KnownKeys& keys) override;
+  void remember_password(std::string_view user, const Secret& password) override;
+  std::vector<pool::Database*> filled() override;
   pool::Credentials credentials(const pool::Pool& pool) override;
   std::string may_use_console(const pool::Client& client, bool authenticated) override;
   std::string admit_client(const pool::Client& client, const pool::Database& database) override;
@@ -62,6 +66,7 @@ class ClientDirectory : public pool::Directory {
     uint64_t waiting = 0;  // the client's id
     std::string user;
     std::string answer;  // bytes so far
+    pool::Moment asked_at = 0;
   };
   struct Entry {
     pool::Database database;
@@ -79,7 +84,7 @@ class ClientDirectory : public pool::Directory {
   static pool::Database make_database(const Found& found, std::string_view requested);
   Result<Target> cluster_target(const pool::Pool& pool, const Entry& entry);
   void answer_from_memory();
-  void answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem);
+  void answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem, bool of_config = false);
 
   std::shared_ptr<const Loaded> loaded_;
   pool::Settings settings_;

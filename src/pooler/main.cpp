@@ -209,6 +209,18 @@ int pooler_main(const std::vector<std::string>& arguments) {
       return 1;
     }
   }
+  // A worker may be suspicious while the watch ends.
+  struct Suspicion {
+    std::mutex mutex;
+    LeaderWatch* watch = nullptr;
+  } suspicion;
+  suspicion.watch = watch.get();
+  for (auto& worker : threads) {
+    worker->on_suspicion([&suspicion] {
+      std::lock_guard lock(suspicion.mutex);
+      if (suspicion.watch != nullptr) suspicion.watch->look();
+    });
+  }
   std::vector<std::thread> running;
   for (auto& worker : threads) running.emplace_back([&worker] { worker->run(); });
   log::info("pooler", "process up: pid {}", ::getpid());
@@ -216,6 +228,10 @@ int pooler_main(const std::vector<std::string>& arguments) {
   while (::sigwait(&signals, &number) == 0) {
     if (number == SIGHUP) continue;
     break;
+  }
+  {
+    std::lock_guard lock(suspicion.mutex);
+    suspicion.watch = nullptr;
   }
   watch.reset();
   for (auto& worker : threads) worker->stop();

@@ -26,10 +26,23 @@ void SecretCache::remember(std::string_view user, const pool::KnownKeys& keys) {
   keys_.insert_or_assign(std::string(user), keys);
 }
 
+std::optional<Secret> SecretCache::password(std::string_view user) const {
+  std::lock_guard lock(mutex_);
+  auto found = passwords_.find(user);
+  if (found == passwords_.end()) return std::nullopt;
+  return found->second;
+}
+
+void SecretCache::remember_password(std::string_view user, const Secret& password) {
+  std::lock_guard lock(mutex_);
+  passwords_.insert_or_assign(std::string(user), password);
+}
+
 void SecretCache::forget(std::string_view user) {
   std::lock_guard lock(mutex_);
   if (auto found = secrets_.find(user); found != secrets_.end()) secrets_.erase(found);
   if (auto found = keys_.find(user); found != keys_.end()) keys_.erase(found);
+  if (auto found = passwords_.find(user); found != passwords_.end()) passwords_.erase(found);
 }
 
 std::optional<bool> SecretCache::mostly_scram() const {

@@ -19,6 +19,9 @@ class SecretCache {
   [[nodiscard]] std::optional<pool::KnownKeys> keys(std::string_view user) const;
   void remember(std::string_view user, const Secret& secret);
   void remember(std::string_view user, const pool::KnownKeys& keys);
+  // What the user has typed in clear text and was right.
+  [[nodiscard]] std::optional<Secret> password(std::string_view user) const;
+  void remember_password(std::string_view user, const Secret& password);
   void forget(std::string_view user);  // it does not exist any more
   // Whether what auth_query has answered so far are SCRAM verifiers; nothing: it has answered nothing.
   [[nodiscard]] std::optional<bool> mostly_scram() const;
@@ -27,6 +30,7 @@ class SecretCache {
   mutable std::mutex mutex_;
   std::map<std::string, Secret, std::less<>> secrets_;
   std::map<std::string, pool::KnownKeys, std::less<>> keys_;
+  std::map<std::string, Secret, std::less<>> passwords_;
 };
 
 }  // namespace pgdba::pooler

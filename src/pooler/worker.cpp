@@ -1,5 +1,6 @@
 #include "pooler/worker.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <cerrno>
 #include <cstring>
@@ -179,6 +180,7 @@ void Worker::run() {
     if (now >= next_tick) {
       next_tick = now + kTick;
       core_.tick();
+      directory_.tick(now);
       expire();
     }
     if (!departures_.empty()) depart();
@@ -267,9 +269,10 @@ void Worker::gone(Socket& socket, std::string_view why) {
   socket.broken = true;
   if (conn == nullptr) {
     if (auto cancelled = cancels_.find(&socket); cancelled != cancels_.end()) {
-      const uint64_t server = cancelled->second.server;
+      const Cancel cancel = cancelled->second;  // a copy: what follows may begin another one
       cancels_.erase(cancelled);
-      if (auto* waiting = alive(server)) core_.cancel_sent(static_cast<pool::Server&>(*waiting));
+      if (cancel.peer) core_.peer_cancelled(cancel.id);
+      else if (auto* waiting = alive(cancel.id)) core_.cancel_sent(static_cast<pool::Server&>(*waiting));
     }
     bury(socket);
     return;
@@ -376,12 +379,16 @@ void Worker::connect(pool::Server& server) {
     post([this, id, host = target->host, port = target->port] { connect_to(id, host, {host}, port); });
     return;
   }
-  struct Found {
-    std::vector<std::string> addresses;
-  };
-  auto found = std::make_shared<Found>();
+  resolve(target->host, [this, id, host = target->host, port = target->port](std::vector<std::string> found) {
+    connect_to(id, host, std::move(found), port);
+  });
+}
+
+// Looks a name up on a helper thread; `then` runs here.
+void Worker::resolve(const std::string& host, std::function<void(std::vector<std::string>)> then) {
+  auto found = std::make_shared<std::vector<std::string>>();
   helpers_.submit(
-      [found, host = target->host] {
+      [found, host] {
         addrinfo hints{};
         hints.ai_socktype = SOCK_STREAM;
         addrinfo* list = nullptr;
@@ -391,13 +398,11 @@ void Worker::connect(pool::Server& server) {
           const void* address = each->ai_family == AF_INET
                                     ? static_cast<const void*>(&reinterpret_cast<sockaddr_in*>(each->ai_addr)->sin_addr)
                                     : static_cast<const void*>(&reinterpret_cast<sockaddr_in6*>(each->ai_addr)->sin6_addr);
-          if (::inet_ntop(each->ai_family, address, text, sizeof text) != nullptr) found->addresses.emplace_back(text);
+          if (::inet_ntop(each->ai_family, address, text, sizeof text) != nullptr) found->emplace_back(text);
         }
         ::freeaddrinfo(list);
       },
-      [this, found, id, host = target->host, port = target->port] {
-        post([this, found, id, host, port] { connect_to(id, host, found->addresses, port); });
-      });
+      [this, found, then = std::move(then)] { post([found, then] { then(std::move(*found)); }); });
 }
 
 void Worker::connect_to(uint64_t server_id, const std::string& host, std::vector<std::string> addresses, int port) {
@@ -449,28 +454,12 @@ void Worker::send_cancel(pool::Server& server) {
   Socket* socket = socket_of(server);
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
-  int fd = -1;
-  if (socket != nullptr && ::getpeername(socket->fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0) {
-    fd = ::socket(peer.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  waiting_[server.id] = &server;
+  if (socket != nullptr && ::getpeername(socket->fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0 &&
+      begin_cancel(peer, size, server.key, {.id = server.id, .peer = false, .request = {}}, socket)) {
+    return;
   }
-  if (fd >= 0) {
-    auto* canceller = new Socket(Kind::canceller, fd);
-    canceller->connecting = true;
-    canceller->deadline = core_.now() + kCancelPatience;
-    if (socket->tls != nullptr) ask_for_tls(*canceller, socket->tls->context(), socket->tls->host());
-    if (::connect(fd, reinterpret_cast<const sockaddr*>(&peer), size) == 0 || errno == EINPROGRESS) {
-      add(*canceller);
-      Cancel& cancel = cancels_[canceller];
-      cancel.server = server.id;
-      wire::append_cancel_request(cancel.request, server.key);
-      waiting_[server.id] = &server;
-      return;
-    }
-    delete canceller;
-  }
-  const uint64_t id = server.id;
-  waiting_[id] = &server;
-  post([this, id] {
+  post([this, id = server.id] {
     if (auto* conn = alive(id)) core_.cancel_sent(static_cast<pool::Server&>(*conn));
   });
 }
@@ -490,6 +479,71 @@ void Worker::on_canceller(Socket& socket, uint32_t events) {
   }
   // The server closes when it has read it.
   if (socket.broken || (events & (EPOLLRDHUP | EPOLLERR | EPOLLHUP)) != 0) gone(socket, "");
+}
+
+// A connection that carries the request and nothing else; gone() follows when it has ended. `like`: encrypted as that one is.
+bool Worker::begin_cancel(const sockaddr_storage& address, unsigned size, const wire::CancelKey& key, Cancel cancel, const Socket* like) {
+  const int fd = ::socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  auto* canceller = new Socket(Kind::canceller, fd);
+  canceller->connecting = true;
+  canceller->deadline = core_.now() + kCancelPatience;
+  if (like != nullptr && like->tls != nullptr) ask_for_tls(*canceller, like->tls->context(), like->tls->host());
+  wire::append_cancel_request(cancel.request, key);
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 && errno != EINPROGRESS) {
+    delete canceller;
+    return false;
+  }
+  cancels_[canceller] = std::move(cancel);
+  add(*canceller);
+  return true;
+}
+
+void Worker::cancel_at_peer(pool::Client& requester, int peer, const wire::CancelKey& key) {
+  const uint64_t id = requester.id;
+  const auto& peers = directory_.loaded().config.peers;
+  auto found = std::find_if(peers.begin(), peers.end(), [&](const conf::PeerEntry& each) { return each.id == peer; });
+  if (found == peers.end()) {
+    log::warning("pooler", "could not find peer to forward request to: peer_id={}", peer);
+    post([this, id] { core_.peer_cancelled(id); });
+    return;
+  }
+  const auto forward = [this, id, key, port = found->port](const std::vector<std::string>& addresses) {
+    Address address;
+    const bool sent = !addresses.empty() && make_address(addresses.front(), port, address) &&
+                      begin_cancel(address.storage, address.size, key, {.id = id, .peer = true, .request = {}}, nullptr);
+    if (!sent) core_.peer_cancelled(id);
+  };
+  Address ready;
+  if (make_address(found->host, found->port, ready)) post([forward, host = found->host] { forward({host}); });
+  else resolve(found->host, forward);
+}
+
+std::string Worker::peer_text(const pool::Client& client) {
+  const Socket* socket = socket_of(client);
+  if (socket == nullptr) return "unix";
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  if (::getpeername(socket->fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return "unknown";
+  char text[INET6_ADDRSTRLEN] = "";
+  if (peer.ss_family == AF_INET) {
+    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer);
+    ::inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
+    return text + (":" + std::to_string(ntohs(v4.sin_port)));
+  }
+  if (peer.ss_family == AF_INET6) {
+    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(peer);
+    ::inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
+    return "[" + std::string(text) + "]:" + std::to_string(ntohs(v6.sin6_port));
+  }
+  ucred who{};
+  socklen_t length = sizeof who;
+  if (::getsockopt(socket->fd, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0) return "unix";
+  return "unix(" + std::to_string(who.pid) + "):" + std::to_string(directory_.loaded().config.settings.listen_port);
+}
+
+void Worker::suspect_leader() {
+  if (look_) look_();
 }
 
 void Worker::derive_scram_keys(pool::Conn& for_whom, std::string_view password, const wire::ScramChallenge& challenge) {
@@ -543,15 +597,18 @@ void Worker::later(pool::Client& own, std::string request) {
   });
 }
 
-void Worker::finish_own(pool::Client* own, uint64_t waiting, std::optional<Secret> secret) {
+void Worker::finish_own(pool::Client* own, uint64_t waiting, std::optional<Secret> secret, std::string problem) {
   uint64_t own_id = 0;
   if (own != nullptr) {
     own_id = own->id;
     waiting_[own_id] = own;
   }
-  post([this, own_id, waiting, secret = std::move(secret)] {
+  post([this, own_id, waiting, secret = std::move(secret), problem = std::move(problem)] {
     if (auto* conn = alive(own_id)) core_.client_gone(static_cast<pool::Client&>(*conn));
-    if (auto* conn = alive(waiting)) core_.secret_found(static_cast<pool::Client&>(*conn), secret);
+    auto* conn = alive(waiting);
+    if (conn == nullptr) return;
+    if (problem.empty()) core_.secret_found(static_cast<pool::Client&>(*conn), secret);
+    else core_.close_client(static_cast<pool::Client&>(*conn), {.sqlstate = "08006", .text = problem});
   });
 }
 

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <sys/socket.h>
 #include <unordered_set>
 #include <vector>
 
@@ -61,7 +62,10 @@ class Worker : public pool::Host {
   // Gives a client of our own something to say, in the next round.
   void later(pool::Client& own, std::string request);
   // The question is answered: our own client goes, in the next round, and the one that waited goes on.
-  void finish_own(pool::Client* own, uint64_t waiting, std::optional<Secret> secret);
+  // `problem`: it is refused with that instead.
+  void finish_own(pool::Client* own, uint64_t waiting, std::optional<Secret> secret, std::string problem = {});
+  // What suspect_leader() calls, on this worker's thread. Before run().
+  void on_suspicion(std::function<void()> look) { look_ = std::move(look); }
 
   // pool::Host
   bool send(pool::Conn& to, std::span<const pool::Slice> bytes) override;
@@ -75,6 +79,9 @@ class Worker : public pool::Host {
   void console_begins(pool::Client& client) override;
   size_t console_input(pool::Client& client, std::string_view bytes) override;
   void cancel_elsewhere(const wire::CancelKey& key) override;
+  void cancel_at_peer(pool::Client& requester, int peer, const wire::CancelKey& key) override;
+  std::string peer_text(const pool::Client& client) override;
+  void suspect_leader() override;
   void ask_worker(pool::Pool& pool, size_t worker) override;
   void give_to_worker(size_t worker, pool::Transfer transfer) override;
   void random(std::span<uint8_t> bytes) override;
@@ -122,10 +129,14 @@ class Worker : public pool::Host {
   std::unordered_set<Socket*> sockets_;
   std::unordered_map<uint64_t, pool::Conn*> waiting_;   // connections that a helper works for
   struct Cancel {
-    uint64_t server = 0;
+    uint64_t id = 0;    // of the server that it is for, or of the client that asked
+    bool peer = false;  // it goes to a peer
     std::string request;
   };
   std::unordered_map<Socket*, Cancel> cancels_;          // what the cancellers are for
+  bool begin_cancel(const sockaddr_storage& address, unsigned size, const wire::CancelKey& key, Cancel cancel, const Socket* like);
+  void resolve(const std::string& host, std::function<void(std::vector<std::string> addresses)> then);
+  std::function<void()> look_;
   std::vector<Socket*> listeners_;
   std::array<uint8_t, 4096> random_{};
   size_t random_left_ = 0;
