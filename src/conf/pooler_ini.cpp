@@ -6,6 +6,7 @@
 #include <map>
 
 #include "base/text.h"
+#include "conf/pooler_checks.h"
 #include "conf/pooler_values.h"
 
 namespace pgdba::conf {
@@ -52,6 +53,12 @@ class Reader {
     for (const DatabaseEntry& entry : out_.config.databases) {
       if (entry.max_lag && entry.role == Role::primary)
         warn(fmt::format("max_lag of database \"{}\" has no effect: a primary is not behind", shown(entry.name)));
+    }
+    for (const Contradiction& each : check_pooler(out_.config)) {
+      auto at = set_at_.find(std::string(each.setting));
+      const std::string sentence = fmt::format("{} ({})", each.sentence, at == set_at_.end() ? path : at->second);
+      if (each.fatal) out_.errors.push_back(sentence);
+      else warn(sentence);
     }
   }
 

@@ -1,17 +1,23 @@
 #include "net/log.h"
 
 #include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/basic_file_sink.h>
 #include <spdlog/sinks/rotating_file_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/syslog_sink.h>
 #include <sys/stat.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 #include <deque>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -30,6 +36,7 @@ struct Line {
   Level level = Level::info;
   std::string component;
   std::string message;
+  bool fatal = false;
 };
 
 // How lines look, and where they go: replaced as a whole by init().
@@ -37,6 +44,7 @@ struct Output {
   Sinks sinks;
   std::optional<LineFormat> format;
   std::string date_format;
+  bool pgbouncer = false;
 };
 
 std::string_view level_name(Level level) {
@@ -88,8 +96,25 @@ std::string moment(const std::string& format, int64_t ms, bool utc) {
   return std::string(text, std::strftime(text, sizeof text, format.c_str(), &parts));
 }
 
+// PgBouncer's words.
+std::string_view pgbouncer_level(const Line& line) {
+  if (line.fatal) return "FATAL";
+  switch (line.level) {
+    case Level::trace: return "NOISE";
+    case Level::debug: return "DEBUG";
+    case Level::info: return "LOG";
+    case Level::warning: return "WARNING";
+    default: return "ERROR";
+  }
+}
+
 std::string format(const Output& output, const Line& line) {
   const int64_t ms = std::chrono::duration_cast<std::chrono::milliseconds>(line.time.time_since_epoch()).count();
+  if (output.pgbouncer) {
+    const std::string who = line.component == "pooler" ? "" : line.component + ": ";
+    return fmt::format("{}.{:03} {} [{}] {} {}{}", moment("%Y-%m-%d %H:%M:%S", ms, false), ms % 1000, moment("%Z", ms, false), ::getpid(),
+                       pgbouncer_level(line), who, printable(line.message));
+  }
   if (!output.format) {
     return fmt::format("{}.{:03}Z {:<7} {}: {}", moment("%Y-%m-%dT%H:%M:%S", ms, true), ms % 1000, level_name(line.level), line.component,
                        printable(line.message));
@@ -117,6 +142,16 @@ std::shared_ptr<spdlog::sinks::sink> stderr_sink() {
   return sink;
 }
 
+int facility_of(std::string_view name) {
+  static const std::map<std::string_view, int> kNames = {
+      {"auth", LOG_AUTH},     {"authpriv", LOG_AUTHPRIV}, {"cron", LOG_CRON},     {"daemon", LOG_DAEMON}, {"ftp", LOG_FTP},
+      {"kern", LOG_KERN},     {"lpr", LOG_LPR},           {"mail", LOG_MAIL},     {"news", LOG_NEWS},     {"syslog", LOG_SYSLOG},
+      {"user", LOG_USER},     {"uucp", LOG_UUCP},         {"local0", LOG_LOCAL0}, {"local1", LOG_LOCAL1}, {"local2", LOG_LOCAL2},
+      {"local3", LOG_LOCAL3}, {"local4", LOG_LOCAL4},     {"local5", LOG_LOCAL5}, {"local6", LOG_LOCAL6}, {"local7", LOG_LOCAL7}};
+  auto found = kNames.find(name);
+  return found == kNames.end() ? LOG_DAEMON : found->second;
+}
+
 // Never destroyed: a task may log while the program exits, and a helper thread that is stuck in a full pipe must not
 // be waited for.
 struct Writer {
@@ -126,7 +161,7 @@ struct Writer {
   std::mutex mutex;  // of everything below
   std::condition_variable work, drained;
   std::deque<Line> waiting;
-  std::shared_ptr<const Output> output = std::make_shared<Output>(Output{{stderr_sink()}, {}, {}});
+  std::shared_ptr<const Output> output = std::make_shared<Output>(Output{{stderr_sink()}, {}, {}, false});
   size_t most_waiting = 1024;
   bool background = false;
   bool has_thread = false;
@@ -179,7 +214,7 @@ struct Writer {
       writing = true;
       lock.unlock();
       if (lost != 0) {
-        write_to(*now, {line.time, Level::warning, "log", fmt::format("lines were dropped count={}", lost)});
+        write_to(*now, {line.time, Level::warning, "log", fmt::format("lines were dropped count={}", lost), false});
       }
       write_to(*now, line);
       lock.lock();
@@ -213,10 +248,27 @@ Result<void> init(const Options& options) {
       return fail(Errc::invalid, fmt::format("cannot log to {}: {}", options.dir, problem.what()));
     }
   }
+  if (!options.path.empty()) {
+    try {
+      auto file = std::make_shared<spdlog::sinks::basic_file_sink_mt>(options.path);
+      file->set_formatter(line_format());
+      sinks.push_back(std::move(file));
+    } catch (const std::exception&) {
+      return fail(Errc::invalid, fmt::format("could not open log file \"{}\": {}", options.path, std::strerror(errno)));
+    }
+  }
+  if (!options.syslog_ident.empty()) {
+    // Before the new sink opens the log, the old one must have closed it, which would close the new one's.
+    {
+      std::lock_guard lock(Writer::get().mutex);
+      Writer::get().output = std::make_shared<Output>(Output{sinks, options.format, options.date_format, options.pgbouncer});
+    }
+    sinks.push_back(std::make_shared<spdlog::sinks::syslog_sink_mt>(options.syslog_ident, LOG_PID, facility_of(options.syslog_facility), false));
+  }
   Writer& writer = Writer::get();
   std::lock_guard lock(writer.mutex);
   writer.level = options.level;
-  writer.output = std::make_shared<Output>(Output{std::move(sinks), options.format, options.date_format});
+  writer.output = std::make_shared<Output>(Output{std::move(sinks), options.format, options.date_format, options.pgbouncer});
   writer.most_waiting = std::max<size_t>(options.most_waiting, 1);
   writer.background = options.background;
   if (options.background && !writer.has_thread) {
@@ -262,7 +314,11 @@ std::string quoted(std::string_view text) {
 }
 
 void write(Level level, std::string_view component, std::string_view message) {
-  Writer::get().submit({Clock::now(), level, std::string(component), std::string(message)});
+  Writer::get().submit({Clock::now(), level, std::string(component), std::string(message), false});
+}
+
+void fatal(std::string_view component, std::string_view message) {
+  Writer::get().submit({Clock::now(), Level::error, std::string(component), std::string(message), true});
 }
 
 }  // namespace pgdba::log

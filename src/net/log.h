@@ -21,6 +21,8 @@ enum class Level { trace, debug, info, warning, error, off };
 struct Options {
   Level level = Level::info;
   std::optional<LineFormat> format;  // nullopt: the line above
+  // PgBouncer's lines, which scripts know: "2026-11-23 13:01:02.146 UTC [4711] LOG text", in local time. Goes before `format`.
+  bool pgbouncer = false;
   std::string date_format;           // of asctime in `format`, local time, for strftime; empty: "2026-11-23 13:01:02,146"
   bool to_stderr = true;
   std::string dir;             // empty: no file
@@ -28,6 +30,9 @@ struct Options {
   int file_count = 4;          // rotated files kept beside the current one
   size_t file_bytes = 25'000'000;
   std::optional<int> file_mode;  // permission bits of each file from its making on; nullopt: umask
+  std::string path;            // one file that others rotate: appended to, opened anew by each init(); empty: none
+  std::string syslog_ident;    // empty: no syslog
+  std::string syslog_facility = "daemon";
   // true: a helper thread writes, and a full disk or a stuck terminal costs the caller nothing; past so many waiting
   // lines the oldest are dropped and counted. For the agent. false: written before the call returns. For the CLI.
   bool background = false;
@@ -47,6 +52,7 @@ std::string quoted(std::string_view text);
 
 bool enabled(Level level);
 void write(Level level, std::string_view component, std::string_view message);
+void fatal(std::string_view component, std::string_view message);  // why the program ends, at any level; does not end it
 
 template <class... Args>
 void at(Level level, std::string_view component, fmt::format_string<Args...> format, Args&&... args) {

@@ -192,6 +192,7 @@ void Core::read_startup(Client& client, const wire::FirstPacket& packet) {
 // Chooses the method and asks for the proof. True: the client's answer may be read.
 bool Core::login_begins(Client& client) {
   ClientLogin& login = *client.login;
+  host_.log(LogLevel::info, &client, "login attempt");
   login.method = directory_.method_for(client, login.database, client.user_name);
   switch (login.method) {
     case Method::reject: close_client(client, {.sqlstate = "28000", .text = "login rejected"}); return false;

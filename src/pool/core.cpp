@@ -140,7 +140,7 @@ size_t Core::idle_input(Client& client, std::string_view in) {
 }
 
 void Core::client_gone(Client& client) {
-  if (!client.dead) close_client(client, {});
+  if (!client.dead) close_client(client, {.text = {}, .reason = "client unexpected eof"});
 }
 
 void Core::send_error(Client& client, std::string_view severity, std::string_view sqlstate, std::string_view text) {
@@ -158,7 +158,11 @@ void Core::close_client(Client& client, const Farewell& farewell) {
   if (client.dead) return;
   if (!farewell.text.empty()) {
     send_error(client, farewell.severity, farewell.sqlstate, farewell.text);
-    host_.log(LogLevel::info, &client, "closing because: " + std::string(farewell.text));
+    host_.log(LogLevel::warning, &client, "pooler error: " + std::string(farewell.text));
+  }
+  if (!client.own) {
+    const std::string_view why = !farewell.text.empty() ? farewell.text : !farewell.reason.empty() ? farewell.reason : "client close request";
+    host_.log(LogLevel::info, &client, "closing because: " + std::string(why));
   }
   client.queue.unlink();
   if (client.pool != nullptr) publish(*client.pool);

@@ -45,6 +45,7 @@ struct Farewell {
   std::string_view sqlstate = "08P01";
   std::string_view text;
   std::string_view severity = "FATAL";
+  std::string_view reason = {};  // for the log, where the peer reads nothing
 };
 
 // Whether servers of a route may be lent. Fixed routes are always open.
@@ -125,6 +126,15 @@ class Core {
 
   void close_client(Client& client, const Farewell& farewell);
   void close_server(Server& server, std::string_view why);
+
+  // shutdown.cpp. Nothing is lent while paused. Closes those that wait for a server; all, also those that have one.
+  void pause_all(bool paused);
+  void close_waiting(const Farewell& farewell);
+  void close_all_clients(const Farewell& farewell);
+  // A pool that nobody uses: no client, no server, nothing asked of another worker. True: it is gone.
+  bool drop_pool(Pool& pool);
+  // Closes the server now when nobody has it, else when it comes back.
+  void retire(Server& server, std::string_view why);
 
  private:
   friend struct CoreTest;

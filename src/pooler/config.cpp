@@ -57,16 +57,35 @@ tl::expected<Loaded, LoadFailure> load_config(const std::string& path) {
   std::vector<std::string> errors = std::move(reading.errors);
   loaded.config = std::move(reading.config);
   loaded.warnings = loaded.config.warnings;
+  for (std::string& error : load_auth_files(loaded)) errors.push_back(std::move(error));
+  if (auto tls = load_tls(loaded.config.settings)) loaded.tls = std::move(*tls);
+  else errors.push_back(tls.error().text);
+  if (!errors.empty()) return tl::unexpected(LoadFailure{std::move(errors)});
+  return loaded;
+}
+
+FileMark mark_of(const std::string& path) {
+  struct stat there{};
+  if (path.empty() || ::stat(path.c_str(), &there) != 0) return {};
+  return {there.st_mtim.tv_sec, there.st_mtim.tv_nsec, there.st_size, there.st_ino};
+}
+
+std::vector<std::string> load_userlist(Loaded& loaded) {
+  const std::string& path = loaded.config.settings.auth_file;
+  loaded.auth_mark = mark_of(path);
+  loaded.userlist = {};
+  if (path.empty()) return {};
+  auto users = read_file(path);
+  if (!users) return {"auth_file: " + users.error().text};
+  loaded.userlist = conf::parse_userlist(path, *users);
+  loaded.warnings.insert(loaded.warnings.end(), loaded.userlist.errors.begin(), loaded.userlist.errors.end());
+  return {};
+}
+
+std::vector<std::string> load_auth_files(Loaded& loaded) {
   const conf::PoolerSettings& settings = loaded.config.settings;
-  if (!settings.auth_file.empty()) {
-    if (auto users = read_file(settings.auth_file)) {
-      loaded.userlist = conf::parse_userlist(settings.auth_file, *users);
-      loaded.warnings.insert(loaded.warnings.end(), loaded.userlist.errors.begin(), loaded.userlist.errors.end());
-    } else {
-      errors.push_back("auth_file: " + users.error().text);
-    }
-  }
-  if (settings.auth_type == conf::AuthType::hba) {
+  std::vector<std::string> errors = load_userlist(loaded);
+  if (settings.auth_type == conf::AuthType::hba && !settings.auth_hba_file.empty()) {
     if (auto rules = read_file(settings.auth_hba_file)) {
       loaded.hba = conf::parse_hba(settings.auth_hba_file, *rules, read_file);
       loaded.warnings.insert(loaded.warnings.end(), loaded.hba.problems.begin(), loaded.hba.problems.end());
@@ -82,10 +101,18 @@ tl::expected<Loaded, LoadFailure> load_config(const std::string& path) {
       errors.push_back("auth_ident_file: " + maps.error().text);
     }
   }
-  if (auto tls = load_tls(settings)) loaded.tls = std::move(*tls);
-  else errors.push_back(tls.error().text);
-  if (!errors.empty()) return tl::unexpected(LoadFailure{std::move(errors)});
-  return loaded;
+  return errors;
+}
+
+Result<DcsLogin> load_dcs_login(const std::string& path) {
+  auto text = read_file(path);
+  if (!text) return tl::unexpected(text.error());
+  while (!text->empty() && (text->back() == '\n' || text->back() == '\r')) text->pop_back();
+  const size_t colon = text->find(':');
+  if (colon == std::string::npos || colon == 0 || text->find('\n') != std::string::npos) {
+    return fail(Errc::invalid, "\"" + path + "\" has to hold one line, user:password");
+  }
+  return DcsLogin{text->substr(0, colon), Secret(text->substr(colon + 1))};
 }
 
 pool::Settings core_settings(const conf::PoolerSettings& from) {

@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 #include "base/error.h"
@@ -18,9 +19,19 @@
 
 namespace pgdba::pooler {
 
+// What the file system says of a file; another one means that the file has changed.
+struct FileMark {
+  int64_t seconds = 0, nanoseconds = 0;
+  off_t size = 0;
+  ino_t inode = 0;
+  bool operator==(const FileMark&) const = default;
+};
+FileMark mark_of(const std::string& path);  // all zero: it cannot be seen
+
 struct Loaded {
   conf::PoolerConfig config;
   conf::Userlist userlist;
+  FileMark auth_mark;  // of auth_file, taken before it was read
   conf::Hba hba;
   conf::Ident ident;
   TlsContexts tls;
@@ -33,6 +44,16 @@ struct LoadFailure {
 };
 
 tl::expected<Loaded, LoadFailure> load_config(const std::string& path);
+// The files that the settings name, again: auth_file alone, or all. The errors; `loaded` is not to be used then.
+std::vector<std::string> load_userlist(Loaded& loaded);
+std::vector<std::string> load_auth_files(Loaded& loaded);
+
+// cluster_dcs_credentials: one line, "user:password", as etcdctl's --user.
+struct DcsLogin {
+  std::string user;
+  Secret password;
+};
+Result<DcsLogin> load_dcs_login(const std::string& path);
 
 pool::Settings core_settings(const conf::PoolerSettings& settings);
 // `requested` is the client's name for it, which differs from the entry's for "*".

@@ -26,19 +26,48 @@ ClientDirectory::ClientDirectory(std::shared_ptr<const Loaded> loaded, std::stri
 ClientDirectory::~ClientDirectory() = default;
 
 void ClientDirectory::reload(std::shared_ptr<const Loaded> loaded) {
-  if (loaded_ != nullptr && loaded_->tls.servers_mark != loaded->tls.servers_mark) reconnect_servers("TLS settings changed");
-  loaded_ = std::move(loaded);
+  const std::shared_ptr<const Loaded> before = std::exchange(loaded_, std::move(loaded));  // entries point into it
+  if (before != nullptr && before->tls.servers_mark != loaded_->tls.servers_mark) reconnect_servers("TLS settings changed");
   settings_ = core_settings(loaded_->config.settings);
+  std::vector<const Entry*> moved;
   for (auto& [name, entry] : databases_) {
+    const conf::DatabaseEntry* old = entry->conf;
     const Found found = find_entry(name);
     entry->conf = found.conf;
     if (found.conf != nullptr) entry->database = make_database(found, name);
+    if (old != nullptr && (entry->conf == nullptr || conf::needs_reconnect(*old, *entry->conf))) moved.push_back(entry.get());
   }
   for (auto& [name, user] : users_) {
     const conf::UserEntry* found = conf::find_user(loaded_->config, name);
     *user = found != nullptr ? core_user(*found) : pool::User{};
     user->name = name;
   }
+  for (const Entry* entry : moved) settle_servers(*entry);
+  if (worker_ == nullptr) return;
+  for (const auto& pool : worker_->core().pools()) {
+    if (pool->user_settings == nullptr) pool->user_settings = settings_of(pool->user);
+    pool::PoolMode mode = pool->database->pool_mode.value_or(settings_.pool_mode);
+    if (pool->user_settings != nullptr && pool->user_settings->pool_mode) mode = *pool->user_settings->pool_mode;
+    // Whose statements have whose names depends on it, so it cannot change under clients.
+    if (mode != pool->mode && pool->clients == 0) pool->mode = mode;
+    else if (mode != pool->mode) {
+      log::warning("pooler", "pool {}/{} keeps its pool_mode while it has clients", pool->database->name, pool->user);
+    }
+  }
+}
+
+// Its servers lead to where the entry led before.
+void ClientDirectory::settle_servers(const Entry& entry) {
+  pool::Core& core = worker_->core();
+  std::vector<pool::Server*> servers;
+  for (const auto& pool : core.pools()) {
+    if (pool->database != &entry.database) continue;
+    pool->failure.reset();
+    for (pool::ServerList* list : {&pool->idle, &pool->lent, &pool->busy, &pool->arriving}) {
+      for (pool::Server& server : *list) servers.push_back(&server);
+    }
+  }
+  for (pool::Server* server : servers) core.retire(*server, "database configuration changed");
 }
 
 // Each server goes when it is free.
@@ -113,6 +142,7 @@ pool::Database* ClientDirectory::database(std::string_view name) {
     if (name.size() > conf::kMaxDatabaseName) return nullptr;
     log::info("pooler", "registered new auto-database: db = {}", name);
   }
+  if (worker_ != nullptr) entry->used_at = worker_->core().now();
   pool::Database* made = &entry->database;
   databases_.emplace(std::string(name), std::move(entry));
   return made;
@@ -320,11 +350,19 @@ void ClientDirectory::forget_client(const pool::Client& client, const pool::Data
 
 Result<Target> ClientDirectory::target_of(const pool::Pool& pool) {
   auto found = databases_.find(pool.database->name);
-  if (found == databases_.end() || found->second->conf == nullptr) return fail(Errc::not_found, "the database is no longer configured");
+  if (found == databases_.end() || found->second->conf == nullptr) return fail(Errc::not_found, "database \"" + pool.database->name + "\" is no longer configured");
   Entry& entry = *found->second;
   if (pool.database->route != pool::Route::fixed) return cluster_target(pool, entry);
   const auto& hosts = entry.conf->hosts;
   if (hosts.empty()) return Target{.host = "/var/run/postgresql", .port = entry.conf->port, .member = {}, .term = 0};
+  if (entry.conf->load_balance_hosts == conf::LoadBalanceHosts::disable) {
+    // One host for all, until it fails.
+    if (pool.failure && pool.failure->at > entry.failed_at) {
+      entry.failed_at = pool.failure->at;
+      ++entry.next_host;
+    }
+    return Target{.host = hosts[entry.next_host % hosts.size()], .port = entry.conf->port, .member = {}, .term = 0};
+  }
   return Target{.host = hosts[entry.next_host++ % hosts.size()], .port = entry.conf->port, .member = {}, .term = 0};
 }
 

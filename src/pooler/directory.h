@@ -32,6 +32,10 @@ class ClientDirectory : public pool::Directory {
   void reload(std::shared_ptr<const Loaded> loaded);
   [[nodiscard]] const pool::Settings& settings() const { return settings_; }
   [[nodiscard]] const Loaded& loaded() const { return *loaded_; }
+  // Pools and databases of "*" that nobody has used for long go (pool_idle_timeout, autodb_idle_timeout).
+  void drop_unused(pool::Moment now);
+  // The pool of a server that another worker gives us; null: its database has left the file.
+  pool::Pool* pool_of(const std::string& database, const std::string& user);
   // The address of the next server for this entry; hosts take turns.
   Result<Target> target_of(const pool::Pool& pool);
 
@@ -72,6 +76,8 @@ class ClientDirectory : public pool::Directory {
     pool::Database database;
     const conf::DatabaseEntry* conf = nullptr;
     size_t next_host = 0;
+    pool::Moment used_at = 0;    // one of "*": looked up, or with a pool in use, when last seen
+    pool::Moment failed_at = 0;  // with load_balance_hosts = disable: of the failure that made it go on to the next host
   };
   pool::Method by_certificate(const pool::Client& client, std::string_view map, std::string_view user);
   void reconnect_servers(const std::string& why);
@@ -82,6 +88,7 @@ class ClientDirectory : public pool::Directory {
   };
   [[nodiscard]] Found find_entry(std::string_view name) const;
   static pool::Database make_database(const Found& found, std::string_view requested);
+  void settle_servers(const Entry& entry);
   Result<Target> cluster_target(const pool::Pool& pool, const Entry& entry);
   void answer_from_memory();
   void answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem, bool of_config = false);
@@ -96,6 +103,8 @@ class ClientDirectory : public pool::Directory {
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> databases_;
   std::map<std::string, std::unique_ptr<pool::User>, std::less<>> users_;
   std::unordered_map<pool::Client*, Question> questions_;     // by our own client
+  std::unordered_map<pool::Pool*, pool::Moment> empty_since_;
+  pool::Moment swept_at_ = 0;
 };
 
 }  // namespace pgdba::pooler

@@ -1,5 +1,7 @@
 #include "pooler/limits.h"
 
+#include <utility>
+
 namespace pgdba::pooler {
 
 namespace {
@@ -39,11 +41,15 @@ Limits::Verdict Limits::take_server(const pool::Pool& pool, int limit) {
   return Verdict::taken;
 }
 
-void Limits::give_server(const pool::Pool& pool) {
+void Limits::give_server(const pool::Pool& pool) { give_server(pool.database->name, pool.user); }
+
+void Limits::give_server(const std::string& database, const std::string& user) {
   std::lock_guard lock(mutex_);
-  --pools_[{pool.database->name, pool.user}].servers;
-  drop(servers_of_database_, pool.database->name);
-  drop(servers_of_user_, pool.user);
+  auto found = pools_.find({database, user});
+  // Without a share nobody points at it.
+  if (--found->second.servers <= 0 && !found->second.share) pools_.erase(found);
+  drop(servers_of_database_, database);
+  drop(servers_of_user_, user);
 }
 
 pool::PoolShare* Limits::share(const pool::Pool& pool) {
@@ -59,6 +65,7 @@ pool::PoolShare* Limits::share(const pool::Pool& pool) {
 
 std::string Limits::take_client(const pool::Client& client, const pool::Database& database) {
   std::lock_guard lock(mutex_);
+  if (!closed_.empty()) return closed_;
   if (settings_.max_client_conn > 0 && clients_ >= settings_.max_client_conn) {
     return "no more connections allowed (max_client_conn)";
   }
@@ -81,6 +88,16 @@ void Limits::give_client(const pool::Client& client, const pool::Database& datab
   --clients_;
   drop(clients_of_database_, database.name);
   drop(clients_of_user_, client.user_name);
+}
+
+void Limits::close(std::string why) {
+  std::lock_guard lock(mutex_);
+  closed_ = std::move(why);
+}
+
+int Limits::clients() const {
+  std::lock_guard lock(mutex_);
+  return clients_;
 }
 
 }  // namespace pgdba::pooler

@@ -22,16 +22,21 @@ class Limits : public pool::Ledger {
 
   Verdict take_server(const pool::Pool& pool, int limit) override;
   void give_server(const pool::Pool& pool) override;
+  void give_server(const std::string& database, const std::string& user);
   pool::PoolShare* share(const pool::Pool& pool) override;
 
   // Empty: one more client of this user here is fine, and is counted. Else why not.
   std::string take_client(const pool::Client& client, const pool::Database& database);
   void give_client(const pool::Client& client, const pool::Database& database);
+  // From now on every new client is told this.
+  void close(std::string why);
+  [[nodiscard]] int clients() const;  // that are in, on all workers
 
  private:
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   pool::Settings settings_;
   int clients_ = 0;
+  std::string closed_;
   struct Shared {
     int servers = 0;
     std::unique_ptr<pool::PoolShare> share;

@@ -4,8 +4,7 @@
 #include <arpa/inet.h>
 #include <cerrno>
 #include <cstring>
-#include <netdb.h>
-#include <netinet/tcp.h>
+#include <netinet/in.h>
 #include <pwd.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -20,6 +19,9 @@
 #include "pooler/digest.h"
 #include "pooler/directory.h"
 #include "pooler/limits.h"
+#include "pooler/listeners.h"
+#include "pooler/log_line.h"
+#include "pooler/resolver.h"
 #include "wire/pg_startup.h"
 
 namespace pgdba::pooler {
@@ -31,6 +33,7 @@ constexpr int kRounds = 8;                    // reads of one socket in a row, s
 constexpr int64_t kTick = 333'000;            // microseconds
 constexpr int64_t kLinger = 5'000'000;        // for the last bytes of a connection that ends
 constexpr int64_t kCancelPatience = 10'000'000;
+constexpr int64_t kAcceptPause = 5'000'000;   // without descriptors
 
 int64_t clock_us() {
   timespec time{};
@@ -72,29 +75,12 @@ bool make_address(const std::string& text, int port, Address& address) {
   return false;
 }
 
-conf::IpAddress ip_of(const sockaddr_storage& peer) {
-  if (peer.ss_family == AF_INET) {
-    const auto& v4 = reinterpret_cast<const sockaddr_in&>(peer).sin_addr;
-    return conf::ip_from_bytes({reinterpret_cast<const uint8_t*>(&v4), sizeof v4});
-  }
-  if (peer.ss_family == AF_INET6) {
-    const auto& v6 = reinterpret_cast<const sockaddr_in6&>(peer).sin6_addr;
-    return conf::ip_from_bytes({reinterpret_cast<const uint8_t*>(&v6), sizeof v6});
-  }
-  return {};
-}
-
-void set_tcp_options(int fd) {
-  const int on = 1;
-  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  ::setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-}
-
 }  // namespace
 
-Worker::Worker(ClientDirectory& directory, Limits& limits, const std::vector<std::unique_ptr<Worker>>& colleagues, size_t number)
+Worker::Worker(ClientDirectory& directory, Limits& limits, Resolver& resolver, const std::vector<std::unique_ptr<Worker>>& colleagues, size_t number)
     : directory_(directory),
       limits_(limits),
+      resolver_(resolver),
       colleagues_(colleagues),
       number_(number),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
@@ -121,19 +107,27 @@ void Worker::add(Socket& socket) {
   ::epoll_ctl(epoll_, EPOLL_CTL_ADD, socket.fd, &event);
 }
 
-void Worker::listen(int fd) {
+void Worker::listen(int fd, bool tcp, bool shared) {
   auto* socket = new Socket(Kind::listener, fd);
+  socket->tcp = tcp;
+  socket->shared = shared;
   listeners_.push_back(socket);
   add(*socket);
 }
 
-void Worker::stop_listening() {
-  for (Socket* socket : std::exchange(listeners_, {})) bury(*socket);
+void Worker::stop_listening_tcp() {
+  for (Socket* socket : listeners_) {
+    if (socket->tcp) bury(*socket);
+  }
+  std::erase_if(listeners_, [](const Socket* socket) { return socket->dead; });
 }
 
-void Worker::stop() {
-  stopping_ = true;
-  post([] {});
+// By a posted call, so that what was posted before is done.
+void Worker::stop(std::string farewell) {
+  post([this, farewell = std::move(farewell)] {
+    core_.close_all_clients({.text = farewell});
+    stopping_ = true;
+  });
 }
 
 void Worker::post(std::function<void()> work) {
@@ -174,7 +168,9 @@ void Worker::run() {
       again.swap(again_);
       for (Socket* socket : again) {
         socket->queued = false;
-        if (!socket->dead && !socket->leaving && socket->wanted && !socket->closing) read(*socket);
+        if (socket->dead || socket->leaving || socket->closing) continue;
+        if (socket->kind == Kind::listener) accept_clients(*socket);
+        else if (socket->wanted) read(*socket);
       }
     }
     if (now >= next_tick) {
@@ -292,22 +288,38 @@ void Worker::bury(Socket& socket) {
 }
 
 void Worker::accept_clients(Socket& listener) {
+  if (accept_again_at_ != 0) return;
   for (int i = 0; i < 256; ++i) {
     sockaddr_storage peer{};
     socklen_t size = sizeof peer;
     const int fd = ::accept4(listener.fd, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
-      if (errno == EMFILE || errno == ENFILE) log::warning("pooler", "no file descriptor is left for a new client");
+      if (errno == EINTR || errno == ECONNABORTED) continue;
+      if (errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM) return;
+      log::warning("pooler", "accept failed: {}; no new clients for {} s", std::strerror(errno), kAcceptPause / 1'000'000);
+      accept_again_at_ = core_.now() + kAcceptPause;
       return;
     }
-    auto* socket = new Socket(Kind::client, fd);
-    if (peer.ss_family != AF_UNIX) set_tcp_options(fd);
-    socket->peer = ip_of(peer);
-    pool::Client& client = core_.accept(socket);
-    socket->conn = &client;
-    add(*socket);
+    if (listener.shared && colleagues_.size() > 1) {
+      Worker* other = colleagues_[next_colleague_++ % colleagues_.size()].get();
+      if (other != this) {
+        other->post([other, fd, peer] { other->welcome(fd, peer); });
+        continue;
+      }
+    }
+    welcome(fd, peer);
   }
   look_again(listener);
+}
+
+void Worker::welcome(int fd, const sockaddr_storage& peer) {
+  auto* socket = new Socket(Kind::client, fd);
+  socket->peer = ip_of(peer);
+  socket->peer_port = port_of(peer);
+  if (peer.ss_family != AF_UNIX) set_tcp_options(fd, directory_.loaded().config.settings);
+  pool::Client& client = core_.accept(socket);
+  socket->conn = &client;
+  add(*socket);
 }
 
 bool Worker::send(pool::Conn& to, std::span<const pool::Slice> bytes) {
@@ -343,6 +355,11 @@ void Worker::close(pool::Conn& conn) {
 }
 
 void Worker::expire() {
+  if (accept_again_at_ != 0 && core_.now() >= accept_again_at_) {
+    accept_again_at_ = 0;
+    for (Socket* listener : listeners_) look_again(*listener);
+  }
+  directory_.drop_unused(core_.now());
   std::vector<Socket*> late;
   for (Socket* socket : sockets_) {
     if (socket->deadline != 0 && core_.now() > socket->deadline) late.push_back(socket);
@@ -366,8 +383,17 @@ void Worker::connect(pool::Server& server) {
   Result<Target> target = directory_.target_of(*server.pool);
   if (!target) {
     // Not from within the call of the core.
-    post([this, id, why = target.error().text] {
-      if (auto* conn = alive(id)) core_.server_lost(static_cast<pool::Server&>(*conn), why);
+    post([this, id, why = target.error()] {
+      auto* conn = alive(id);
+      if (conn == nullptr) return;
+      auto& lost = static_cast<pool::Server&>(*conn);
+      pool::Pool& pool = *lost.pool;
+      core_.server_lost(lost, why.text);
+      if (why.code != Errc::not_found) return;
+      // It has left the file: nobody who waits here will ever get a server.
+      for (pool::ClientQueue* queue : {&pool.waiting, &pool.newcomers}) {
+        while (!queue->empty()) core_.close_client(queue->front(), {.text = why.text});
+      }
     });
     return;
   }
@@ -376,42 +402,22 @@ void Worker::connect(pool::Server& server) {
   server.address = target->host + ":" + std::to_string(target->port);
   Address ready;
   if (make_address(target->host, target->port, ready)) {
-    post([this, id, host = target->host, port = target->port] { connect_to(id, host, {host}, port); });
+    post([this, id, host = target->host, port = target->port] { connect_to(id, host, {host}, port, ""); });
     return;
   }
-  resolve(target->host, [this, id, host = target->host, port = target->port](std::vector<std::string> found) {
-    connect_to(id, host, std::move(found), port);
+  resolver_.resolve(target->host, [this, id, host = target->host, port = target->port](Resolver::Answer answer) {
+    post([this, id, host, port, answer = std::move(answer)] { connect_to(id, host, answer.addresses, port, answer.problem); });
   });
 }
 
-// Looks a name up on a helper thread; `then` runs here.
-void Worker::resolve(const std::string& host, std::function<void(std::vector<std::string>)> then) {
-  auto found = std::make_shared<std::vector<std::string>>();
-  helpers_.submit(
-      [found, host] {
-        addrinfo hints{};
-        hints.ai_socktype = SOCK_STREAM;
-        addrinfo* list = nullptr;
-        if (::getaddrinfo(host.c_str(), nullptr, &hints, &list) != 0) return;
-        for (const addrinfo* each = list; each != nullptr; each = each->ai_next) {
-          char text[INET6_ADDRSTRLEN] = "";
-          const void* address = each->ai_family == AF_INET
-                                    ? static_cast<const void*>(&reinterpret_cast<sockaddr_in*>(each->ai_addr)->sin_addr)
-                                    : static_cast<const void*>(&reinterpret_cast<sockaddr_in6*>(each->ai_addr)->sin6_addr);
-          if (::inet_ntop(each->ai_family, address, text, sizeof text) != nullptr) found->emplace_back(text);
-        }
-        ::freeaddrinfo(list);
-      },
-      [this, found, then = std::move(then)] { post([found, then] { then(std::move(*found)); }); });
-}
-
-void Worker::connect_to(uint64_t server_id, const std::string& host, std::vector<std::string> addresses, int port) {
+void Worker::connect_to(uint64_t server_id, const std::string& host, const std::vector<std::string>& addresses, int port,
+                        const std::string& problem) {
   pool::Conn* conn = alive(server_id);
   if (conn == nullptr) return;
   auto& server = static_cast<pool::Server&>(*conn);
   Address address;
   if (addresses.empty() || !make_address(addresses.front(), port, address)) {
-    core_.server_lost(server, "the name of its host is not known");
+    core_.server_lost(server, "the name of its host is not known: " + problem);
     return;
   }
   const int fd = ::socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -419,7 +425,7 @@ void Worker::connect_to(uint64_t server_id, const std::string& host, std::vector
     core_.server_lost(server, std::string("no socket: ") + std::strerror(errno));
     return;
   }
-  if (address.storage.ss_family != AF_UNIX) set_tcp_options(fd);
+  if (address.storage.ss_family != AF_UNIX) set_tcp_options(fd, directory_.loaded().config.settings);
   auto* socket = new Socket(Kind::server, fd);
   socket->conn = &server;
   server.socket = socket;
@@ -515,8 +521,13 @@ void Worker::cancel_at_peer(pool::Client& requester, int peer, const wire::Cance
     if (!sent) core_.peer_cancelled(id);
   };
   Address ready;
-  if (make_address(found->host, found->port, ready)) post([forward, host = found->host] { forward({host}); });
-  else resolve(found->host, forward);
+  if (make_address(found->host, found->port, ready)) {
+    post([forward, host = found->host] { forward({host}); });
+  } else {
+    resolver_.resolve(found->host, [this, forward](Resolver::Answer answer) {
+      post([forward, addresses = std::move(answer.addresses)] { forward(addresses); });
+    });
+  }
 }
 
 std::string Worker::peer_text(const pool::Client& client) {
@@ -701,8 +712,14 @@ void Worker::depart() {
 }
 
 void Worker::take_over(pool::Transfer transfer, Socket* socket) {
-  pool::Pool* pool = core_.find_pool(transfer.database, transfer.user);
+  pool::Pool* pool = directory_.pool_of(transfer.database, transfer.user);
   socket->leaving = false;
+  if (pool == nullptr) {  // its database has left the file meanwhile
+    limits_.give_server(transfer.database, transfer.user);
+    delete transfer.server;
+    delete socket;
+    return;
+  }
   socket->wanted = true;
   add(*socket);  // reports at once what came meanwhile
   if (socket->readable) look_again(*socket);  // what TLS has read already, it does not
@@ -726,15 +743,25 @@ void Worker::random(std::span<uint8_t> bytes) {
   }
 }
 
-void Worker::log(pool::LogLevel level, const pool::Conn* about, std::string_view text) {
-  const char kind = about == nullptr ? '-' : about->is_client ? 'C' : 'S';
-  const uint64_t id = about == nullptr ? 0 : about->id;
-  switch (level) {
-    case pool::LogLevel::debug: log::debug("pooler", "{}-{}: {}", kind, id, text); break;
-    case pool::LogLevel::info: log::info("pooler", "{}-{}: {}", kind, id, text); break;
-    case pool::LogLevel::warning: log::warning("pooler", "{}-{}: {}", kind, id, text); break;
-    case pool::LogLevel::error: log::error("pooler", "{}-{}: {}", kind, id, text); break;
+void Worker::retire_vanished(const std::string& name, const std::vector<std::string>& addresses) {
+  std::vector<pool::Server*> gone;
+  for (const auto& pool : core_.pools()) {
+    for (pool::ServerList* list : {&pool->idle, &pool->lent, &pool->busy, &pool->arriving}) {
+      for (pool::Server& server : *list) {
+        if (server.address.substr(0, server.address.rfind(':')) != name || socket_of(server) == nullptr) continue;
+        sockaddr_storage peer{};
+        socklen_t size = sizeof peer;
+        if (::getpeername(socket_of(server)->fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) continue;
+        if (std::ranges::find(addresses, text_of(peer)) == addresses.end()) gone.push_back(&server);
+      }
+    }
   }
+  for (pool::Server* server : gone) core_.retire(*server, "server DNS name changed");
+}
+
+void Worker::log(pool::LogLevel level, const pool::Conn* about, std::string_view text) {
+  const Socket* socket = about == nullptr ? nullptr : socket_of(*about);
+  log_line(level, about, socket, text, directory_.loaded().config.settings, core_.now());
 }
 
 }  // namespace pgdba::pooler

@@ -11,8 +11,8 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <unordered_map>
 #include <sys/socket.h>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -33,18 +33,19 @@ struct Target {
 
 class ClientDirectory;
 class Limits;
+class Resolver;
 
 class Worker : public pool::Host {
  public:
   // `colleagues`: all workers, this one among them at `number`; filled before any of them runs.
-  Worker(ClientDirectory& directory, Limits& limits, const std::vector<std::unique_ptr<Worker>>& colleagues, size_t number);
+  Worker(ClientDirectory& directory, Limits& limits, Resolver& resolver, const std::vector<std::unique_ptr<Worker>>& colleagues, size_t number);
   ~Worker() override;
 
-  // A listening socket, non-blocking; owned from now on.
-  void listen(int fd);
-  void stop_listening();
+  // A listening socket, non-blocking; owned from now on. `shared`: its clients are given to all workers in turn.
+  void listen(int fd, bool tcp, bool shared);
+  void stop_listening_tcp();  // the console stays within reach, by the unix socket
   void run();    // until stop()
-  void stop();   // from any thread
+  void stop(std::string farewell);  // from any thread; clients read it
   void post(std::function<void()> work);  // from any thread: runs on this one
 
   [[nodiscard]] pool::Core& core() { return core_; }
@@ -66,6 +67,8 @@ class Worker : public pool::Host {
   void finish_own(pool::Client* own, uint64_t waiting, std::optional<Secret> secret, std::string problem = {});
   // What suspect_leader() calls, on this worker's thread. Before run().
   void on_suspicion(std::function<void()> look) { look_ = std::move(look); }
+  // Servers at an address that this name does not have any more end as they are released.
+  void retire_vanished(const std::string& name, const std::vector<std::string>& addresses);
 
   // pool::Host
   bool send(pool::Conn& to, std::span<const pool::Slice> bytes) override;
@@ -90,6 +93,7 @@ class Worker : public pool::Host {
  private:
   void on_event(Socket& socket, uint32_t events);
   void accept_clients(Socket& listener);
+  void welcome(int fd, const sockaddr_storage& peer);
   void read(Socket& socket);
   void deliver(Socket& socket, std::string_view bytes);
   void gone(Socket& socket, std::string_view why);
@@ -97,7 +101,8 @@ class Worker : public pool::Host {
   void bury(Socket& socket);
   void add(Socket& socket);
   void on_connected(Socket& socket);
-  void connect_to(uint64_t server_id, const std::string& host, std::vector<std::string> addresses, int port);
+  void connect_to(uint64_t server_id, const std::string& host, const std::vector<std::string>& addresses, int port,
+                  const std::string& problem);
   void ask_for_tls(Socket& socket, const std::shared_ptr<const TlsContext>& context, const std::string& host);
   void negotiate(Socket& socket);
   void on_canceller(Socket& socket, uint32_t events);
@@ -110,6 +115,7 @@ class Worker : public pool::Host {
 
   ClientDirectory& directory_;
   Limits& limits_;
+  Resolver& resolver_;
   const std::vector<std::unique_ptr<Worker>>& colleagues_;
   const size_t number_;
   int epoll_;
@@ -135,9 +141,10 @@ class Worker : public pool::Host {
   };
   std::unordered_map<Socket*, Cancel> cancels_;          // what the cancellers are for
   bool begin_cancel(const sockaddr_storage& address, unsigned size, const wire::CancelKey& key, Cancel cancel, const Socket* like);
-  void resolve(const std::string& host, std::function<void(std::vector<std::string> addresses)> then);
   std::function<void()> look_;
   std::vector<Socket*> listeners_;
+  size_t next_colleague_ = 0;    // gets the next client of a shared listener
+  int64_t accept_again_at_ = 0;  // there was no descriptor left for another client; 0: there is
   std::array<uint8_t, 4096> random_{};
   size_t random_left_ = 0;
   std::atomic<bool> stopping_ = false;

@@ -56,6 +56,9 @@ struct Socket {
   bool leaving = false;    // goes to another worker at the end of the round
   bool hung_up = false;    // the peer sends no more
   bool broken = false;     // an error, or the peer takes no more
+  bool tcp = false;        // a listener: not the unix socket
+  bool shared = false;     // a listener: its clients go to all workers in turn
+  uint16_t peer_port = 0;  // of a client; 0: a unix socket
   int64_t deadline = 0;    // of closing or connecting, in microseconds; 0: none
   pool::Conn* conn = nullptr;
   std::unique_ptr<TlsStream> tls;

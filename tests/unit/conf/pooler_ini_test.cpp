@@ -31,11 +31,11 @@ std::string warnings(const PoolerReading& reading) {
 TEST(PoolerIni, a_usual_file) {
   auto r = read(
       "\n;; a comment\n[databases]\n"
-      "app = host=10.0.0.1,10.0.0.2 port=5433 dbname=app_production pool_size=50 role=primary\n"
-      "* = host=/var/run/postgresql\n"
+      "app = host=10.0.0.1,10.0.0.2 port=5433 dbname=app_production pool_size=50\n"
+      "lead = role=primary\n* = host=/var/run/postgresql\n"
       "[users]\nbatch = pool_mode=session max_user_connections=5 query_timeout=1.5\n"
       "[peers]\n1 = host=/run/peer\n2 = host=10.0.0.2 port=6433 pool_size=3\n"
-      "[pgbouncer]\r\nlisten_addr = *\r\n  listen_port=6000  \nauth_type = scram-sha-256\n# end");
+      "[pgbouncer]\r\nlisten_addr = *\r\n  listen_port=6000  \nauth_type = scram-sha-256\ncluster_dcs = etcd://e\ncluster_scope = s\n# end");
   ASSERT_TRUE(r.ok()) << errors(r);
   EXPECT_EQ(warnings(r), "");
   const PoolerConfig& c = r.config;
@@ -43,15 +43,15 @@ TEST(PoolerIni, a_usual_file) {
   EXPECT_EQ(c.settings.listen_port, 6000);
   EXPECT_EQ(c.settings.auth_type, AuthType::scram_sha_256);
   EXPECT_EQ(c.settings.conffile, "p.ini");
-  ASSERT_EQ(c.databases.size(), 2u);
+  ASSERT_EQ(c.databases.size(), 3u);
   EXPECT_EQ(c.databases[0].name, "app");
   EXPECT_EQ(c.databases[0].dbname, "app_production");
   EXPECT_EQ(c.databases[0].hosts, (std::vector<std::string>{"10.0.0.1", "10.0.0.2"}));
   EXPECT_EQ(c.databases[0].port, 5433);
   EXPECT_EQ(c.databases[0].pool_size, 50);
-  EXPECT_EQ(c.databases[0].role, Role::primary);
+  EXPECT_EQ(c.databases[1].role, Role::primary);
   EXPECT_EQ(c.databases[0].min_pool_size, std::nullopt);
-  EXPECT_TRUE(c.databases[1].is_template());
+  EXPECT_TRUE(c.databases[2].is_template());
   ASSERT_EQ(c.users.size(), 1u);
   EXPECT_EQ(c.users[0].pool_mode, PoolMode::session);
   EXPECT_EQ(c.users[0].query_timeout, 1500ms);
@@ -210,7 +210,7 @@ TEST(PoolerIni, includes_have_a_limit) {
 }
 
 TEST(PoolerIni, max_lag_of_a_primary) {
-  auto r = read("[pgbouncer]\n[databases]\na = role=primary max_lag=1MB");
+  auto r = read("[pgbouncer]\ncluster_dcs = etcd://e\ncluster_scope = s\n[databases]\na = role=primary max_lag=1MB");
   ASSERT_TRUE(r.ok()) << errors(r);
   EXPECT_EQ(warnings(r), "max_lag of database \"a\" has no effect: a primary is not behind");
 }

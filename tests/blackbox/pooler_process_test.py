@@ -1,0 +1,604 @@
+"""The process around the pooler: its command line, signals, reload, daemon mode, what it leaves behind and what it finds."""
+import contextlib
+import os
+import pathlib
+import re
+import resource
+import shutil
+import signal
+import socket
+import stat
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import psycopg
+import pytest
+
+from harness import ports
+from harness.cluster import PROGRAM, fresh_folder
+from harness.servers import as_user
+from harness.waiting import stays, wait_until
+
+ACCOUNT = "postgres" if os.geteuid() == 0 else None
+
+
+def postgres_programs():
+    found = shutil.which("initdb")
+    return pathlib.Path(found).parent if found else sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"))[-1]
+
+
+def give(path):
+    if ACCOUNT:
+        shutil.chown(path, ACCOUNT, ACCOUNT)
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """The port of a PostgreSQL of this file's own."""
+    folder = fresh_folder()
+    give(folder)
+    port = ports.free_ports(1)[0]
+    programs, data = postgres_programs(), f"{folder}/data"
+    subprocess.run([f"{programs}/initdb", "-D", data, "-A", "trust", "-U", "postgres", "--no-sync"], check=True, capture_output=True, cwd="/",
+                   **as_user(ACCOUNT))
+    child = subprocess.Popen([f"{programs}/postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "fsync=off", "-c", "max_connections=60",
+                              "-c", "listen_addresses=127.0.0.1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
+                             **as_user(ACCOUNT))
+
+    def answers():
+        with psycopg.connect(host="127.0.0.1", port=port, user="postgres", dbname="postgres", connect_timeout=2, autocommit=True) as connection:
+            connection.execute("create role app login")
+            connection.execute("create database other")
+        return True
+
+    try:
+        wait_until("PostgreSQL", 30, answers)
+        yield port
+    finally:
+        child.send_signal(signal.SIGINT)
+        child.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Pooler:
+    """One `pgdba pooler` and its files."""
+
+    def __init__(self, postgres):
+        self.folder = fresh_folder()
+        self.port = ports.free_ports(1)[0]
+        self.file = f"{self.folder}/p.ini"
+        self.log = f"{self.folder}/p.log"
+        self.pid_file = f"{self.folder}/p.pid"
+        self.socket = f"{self.folder}/.s.PGSQL.{self.port}"
+        self.child = None
+        self.settings = {"listen_addr": "127.0.0.1", "listen_port": self.port, "unix_socket_dir": self.folder, "logfile": self.log,
+                         "pidfile": self.pid_file, "auth_type": "trust", "auth_file": f"{self.folder}/users.txt", "pool_mode": "transaction",
+                         "admin_users": "postgres"}
+        if ACCOUNT:
+            self.settings["user"] = ACCOUNT
+        self.databases = {"postgres": f"host=127.0.0.1 port={postgres}", "other": f"host=127.0.0.1 port={postgres}"}
+        self.write_users("postgres", "app")
+        self.write()
+        give(self.folder)
+
+    def write_users(self, *names):
+        with open(f"{self.folder}/users.txt", "w") as file:
+            file.writelines(f'"{name}" "secret"\n' for name in names)
+
+    def write(self, **changes):
+        self.settings.update(changes)
+        with open(self.file, "w") as file:
+            file.write("[databases]\n" + "".join(f"{name} = {text}\n" for name, text in self.databases.items()))
+            file.write("[pgbouncer]\n" + "".join(f"{name} = {text}\n" for name, text in self.settings.items() if text is not None))
+
+    def start(self, *options, **popen):
+        self.child = subprocess.Popen([PROGRAM, "pooler", "-q", *options, self.file], cwd="/", stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **popen)
+        self.wait_up()
+        return self
+
+    def wait_up(self, times=1):
+        wait_until("process up", 10, lambda: self.logged().count("process up:") >= times or self.child.poll() is not None)
+        assert self.child.poll() is None, self.child.stdout.read()
+
+    def run(self, *options, **popen):
+        return subprocess.run([PROGRAM, "pooler", *options], cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=15, **popen)
+
+    def logged(self):
+        with contextlib.suppress(FileNotFoundError):
+            return pathlib.Path(self.log).read_text(errors="replace")
+        return ""
+
+    def wait_logged(self, text, seconds=5, times=1):
+        wait_until(f"log: {text}", seconds, lambda: len(re.findall(text, self.logged())) >= times)
+
+    def send(self, number):
+        os.kill(self.child.pid, number)
+
+    def ended(self, seconds=5):
+        return self.child.wait(seconds)
+
+    def connect(self, user="postgres", dbname="postgres", host="127.0.0.1"):
+        return psycopg.connect(host=host, port=self.port, user=user, dbname=dbname, connect_timeout=5, autocommit=True)
+
+    def value(self, **options):
+        with self.connect(**options) as connection:
+            return connection.execute("select 1").fetchone()[0]
+
+    def remove(self):
+        if self.child is not None:
+            if self.child.poll() is None:
+                self.child.kill()
+            self.child.wait()
+            self.child.stdout.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def program():
+    if not os.access(PROGRAM, os.X_OK):
+        pytest.fail(f"{PROGRAM} is missing: make")
+    return PROGRAM
+
+
+@pytest.fixture
+def pooler(program, postgres):
+    made = Pooler(postgres)
+    yield made
+    made.remove()
+
+
+# The command line.
+
+def test_help_and_version(pooler):
+    done = pooler.run("--help")
+    assert done.returncode == 0 and "-d, --daemon" in done.stdout and "[databases]" in done.stdout and done.stderr == ""
+    done = pooler.run("-V")
+    assert done.returncode == 0 and re.match(r"PgBouncer 1\.2\d\.\d", done.stdout)
+
+
+@pytest.mark.parametrize("options, part", [
+    ([], "no configuration file"), (["-x", "f"], "-x"), (["--deamon", "f"], "--deamon"), (["a", "b"], "a, b"), (["-R", "f"], "so_reuseport"),
+    (["/nonexistent/p.ini"], "/nonexistent/p.ini")])
+def test_mistakes_on_the_command_line(pooler, options, part):
+    done = pooler.run(*options)
+    assert done.returncode == 1 and part in done.stderr and done.stdout == "", done
+
+
+@pytest.mark.parametrize("changes, part", [
+    ({"pool_mode": "sometimes"}, 'invalid value "sometimes" for parameter pool_mode in configuration (FILE:'),
+    ({"pool_moed": "session"}, "did you mean pool_mode"), ({"auth_type": "any"}, "auth_type=any needs a user="),
+    ({"auth_type": "hba"}, "auth_type=hba needs auth_hba_file"), ({"auth_file": "/nonexistent/u"}, "/nonexistent/u"),
+    ({"cluster_dcs": "etcd://127.0.0.1:1"}, "cluster_scope"), ({"listen_addr": "", "unix_socket_dir": ""}, "nothing to listen on"),
+    ({"listen_addr": "192.0.2.1"}, "192.0.2.1"), ({"unix_socket_group": "no-such-group"}, "no-such-group"),
+    ({"unix_socket_dir": "/nonexistent"}, "/nonexistent"), ({"logfile": "/nonexistent/l"}, "/nonexistent/l")])
+def test_mistakes_in_the_file(pooler, changes, part):
+    pooler.write(**changes)
+    done = pooler.run(pooler.file)
+    assert done.returncode == 1 and part.replace("FILE", pooler.file) in done.stderr, done
+    assert not os.path.exists(pooler.pid_file) and not os.path.exists(pooler.socket)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root(pooler):
+    pooler.write(user=None)
+    done = pooler.run(pooler.file)
+    assert done.returncode == 1 and "PgBouncer should not run as root" in done.stderr
+    done = pooler.run("-u", "root", pooler.file)
+    assert done.returncode == 1 and "PgBouncer should not run as root" in done.stderr
+    done = pooler.run("-u", "no-such-user", pooler.file)
+    assert done.returncode == 1 and "no-such-user" in done.stderr
+    pooler.start("-u", ACCOUNT)
+    status = pathlib.Path(f"/proc/{pooler.child.pid}/status").read_text()
+    assert not re.search(r"^[UG]id:.*\b0\b", status, re.M), status
+    assert pathlib.Path(pooler.socket).owner() == ACCOUNT and pathlib.Path(pooler.log).owner() == ACCOUNT
+    pooler.send(signal.SIGTERM)
+    assert pooler.ended() == 0 and not os.path.exists(pooler.socket)
+
+
+# The log, the socket, systemd.
+
+def test_log_lines_and_the_unix_socket(pooler):
+    pooler.write(unix_socket_mode="0750", stats_period=1)
+    pooler.start("-v")
+    assert stat.S_IMODE(os.stat(pooler.socket).st_mode) == 0o750
+    assert pooler.value() == 1 and pooler.value(host=pooler.folder) == 1
+    with pytest.raises(psycopg.OperationalError):
+        pooler.connect(dbname="nowhere")
+    head = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \w+ \[%d\] " % pooler.child.pid
+    for line in (r"LOG kernel file descriptor limit: \d+ \(hard: \d+\); max_client_conn: 100, max expected fd use: \d+", r"LOG process up: PgBouncer 1\.",
+                 r"LOG listening on 127\.0\.0\.1:%d" % pooler.port, r"LOG listening on unix:",
+                 r"LOG C-0x[0-9a-f]+: postgres/postgres@127\.0\.0\.1:\d+ login attempt: db=postgres user=postgres tls=no replication=no",
+                 r"LOG C-0x[0-9a-f]+: postgres/postgres@unix\(%d\) login attempt" % os.getpid(),
+                 r"LOG C-0x[0-9a-f]+: postgres/postgres@127\.0\.0\.1:\d+ closing because: client close request \(age=\d+s\)",
+                 r"LOG S-0x[0-9a-f]+: postgres/postgres@127\.0\.0\.1:\d+ new connection to server \(from 127\.0\.0\.1:\d+\)",
+                 r"WARNING C-0x[0-9a-f]+: nowhere/postgres@127\.0\.0\.1:\d+ pooler error: no such database: nowhere",
+                 r"LOG stats: \d+ xacts/s, \d+ queries/s, .* wait \d+ us"):
+        pooler.wait_logged("(?m)^" + head + line)
+    assert not re.search(r"(?m)^(?!%s)." % head, pooler.logged()), pooler.logged()
+
+
+def test_quiet_connections(pooler):
+    pooler.write(log_connections=0, log_disconnections=0, log_pooler_errors=0)
+    pooler.start()
+    assert pooler.value() == 1
+    with pytest.raises(psycopg.OperationalError):
+        pooler.connect(dbname="nowhere")
+    pooler.send(signal.SIGQUIT)
+    assert pooler.ended() == 0
+    assert not re.search("login attempt|new connection|closing because|pooler error", pooler.logged()), pooler.logged()
+
+
+def test_systemd(pooler):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard, socket.socket() as listener:
+        heard.bind(f"{pooler.folder}/notify")
+        os.chmod(f"{pooler.folder}/notify", 0o777)
+        heard.settimeout(5)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        environment = {**os.environ, "NOTIFY_SOCKET": f"{pooler.folder}/notify", "LISTEN_FDS": "1"}
+        # It becomes the pooler, and so knows its number beforehand.
+        starter = ("import os, sys; os.dup2(int(sys.argv[1]), 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
+                   "os.execv(sys.argv[2], sys.argv[2:])")
+        pooler.child = subprocess.Popen([sys.executable, "-c", starter, str(listener.fileno()), PROGRAM, "pooler", "-q", pooler.file], cwd="/",
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+                                        pass_fds=[listener.fileno()])
+        pooler.wait_up()
+        assert heard.recv(1000) == b"READY=1"
+        assert not os.path.exists(pooler.socket)  # what systemd has opened is all
+        with psycopg.connect(host="127.0.0.1", port=listener.getsockname()[1], user="postgres", dbname="postgres", connect_timeout=5) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+        pooler.send(signal.SIGHUP)
+        assert heard.recv(1000).startswith(b"RELOADING=1\nMONOTONIC_USEC=") and heard.recv(1000) == b"READY=1"
+        pooler.send(signal.SIGTERM)
+        assert heard.recv(1000) == b"STOPPING=1" and pooler.ended() == 0
+
+
+# The pid file, daemon mode, and what a killed process leaves.
+
+def test_daemon(pooler):
+    for missing, part in (("pidfile", "pidfile"), ("logfile", "logfile")):
+        kept = pooler.settings[missing]
+        pooler.write(**{missing: None})
+        done = pooler.run("-d", pooler.file)
+        assert done.returncode == 1 and part in done.stderr, done
+        pooler.write(**{missing: kept})
+    done = pooler.run("-d", pooler.file)
+    assert done.returncode == 0, done
+    pid = int(pathlib.Path(pooler.pid_file).read_text())  # it is up when the command returns
+    try:
+        assert pooler.value() == 1
+        assert os.getsid(pid) not in (os.getsid(0), pid) and os.readlink(f"/proc/{pid}/fd/2") == "/dev/null"
+        again = pooler.run("-d", pooler.file)
+        assert again.returncode == 1 and "another instance running?" in again.stderr
+        assert int(pathlib.Path(pooler.pid_file).read_text()) == pid
+    finally:
+        os.kill(pid, signal.SIGTERM)
+    wait_until("the end", 5, lambda: not os.path.exists(f"/proc/{pid}") or "Z" in pathlib.Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3])
+    assert not os.path.exists(pooler.pid_file) and not os.path.exists(pooler.socket)
+
+
+def test_daemon_that_cannot_start(pooler):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", pooler.port))
+        taken.listen()
+        done = pooler.run("-d", pooler.file)
+    assert done.returncode == 1 and "Address already in use" in done.stderr, done
+    assert not os.path.exists(pooler.pid_file)
+
+
+def test_kill_and_start_again(pooler):
+    pooler.start()
+    pooler.child.kill()
+    pooler.ended()
+    pooler.child.stdout.close()
+    assert os.path.exists(pooler.socket) and os.path.exists(pooler.pid_file)
+    os.unlink(pooler.log)
+    pooler.start()
+    assert pooler.value(host=pooler.folder) == 1
+    pooler.settings["pidfile"] = None
+    pooler.write(listen_addr="")
+    second = pooler.run(pooler.file)
+    assert second.returncode == 1 and "unix socket is in use, cannot continue" in second.stderr
+    assert pooler.value(host=pooler.folder) == 1  # the first one still has it
+
+
+# Signals.
+
+def refused(pooler, host="127.0.0.1"):
+    try:
+        pooler.connect(host=host).close()
+    except psycopg.OperationalError as error:
+        return str(error)
+    return ""
+
+
+def test_term_waits_for_clients(pooler):
+    pooler.start()
+    client = pooler.connect()
+    client.execute("select 1")
+    pooler.send(signal.SIGTERM)
+    pooler.wait_logged("got SIGTERM, shutting down, waiting for all clients disconnect")
+    wait_until("TCP is closed", 5, lambda: "refused" in refused(pooler))
+    assert "server shutting down" in refused(pooler, pooler.folder)
+    stays("the client goes on", 0.5, lambda: client.execute("select 1").fetchone() == (1,))
+    client.close()
+    assert pooler.ended() == 0
+    assert "client connections dropped, exiting" in pooler.logged()
+    assert not os.path.exists(pooler.socket) and not os.path.exists(pooler.pid_file)
+
+
+def test_int_waits_for_servers(pooler):
+    pooler.start()
+    busy, idle = pooler.connect(), pooler.connect()
+    busy.execute("begin")
+    pooler.send(signal.SIGINT)
+    pooler.wait_logged("got SIGINT, shutting down, waiting for all servers connections to be released")
+    with pytest.raises(psycopg.OperationalError, match="server shutting down"):
+        idle.execute("select 1")
+    stays("the transaction goes on", 0.5, lambda: busy.execute("select 1").fetchone() == (1,))
+    busy.execute("commit")
+    assert pooler.ended() == 0
+    assert "server connections dropped, exiting" in pooler.logged()
+    with pytest.raises(psycopg.OperationalError, match="server shutting down"):
+        busy.execute("select 1")
+
+
+@pytest.mark.parametrize("first, second", [("SIGTERM", "SIGTERM"), ("SIGTERM", "SIGINT"), ("SIGINT", "SIGTERM")])
+def test_second_signal_ends_at_once(pooler, first, second):
+    pooler.start()
+    client = pooler.connect()
+    client.execute("begin")
+    pooler.send(getattr(signal, first))
+    pooler.wait_logged(f"got {first}, shutting down")
+    pooler.send(getattr(signal, second))
+    assert pooler.ended(3) == 0
+    assert f"got {second} while shutting down, fast exit" in pooler.logged()
+    assert not os.path.exists(pooler.socket) and not os.path.exists(pooler.pid_file)
+
+
+def test_quit_ends_at_once(pooler):
+    pooler.start()
+    client = pooler.connect()
+    client.execute("begin")
+    pooler.send(signal.SIGQUIT)
+    assert pooler.ended(3) == 0 and "got SIGQUIT, fast exit" in pooler.logged()
+    assert not os.path.exists(pooler.socket) and not os.path.exists(pooler.pid_file)
+
+
+def test_pause_and_resume(pooler):
+    pooler.start()
+    client = pooler.connect()
+    pooler.send(signal.SIGUSR2)
+    pooler.wait_logged("got SIGUSR2, but not paused/suspended")
+    pooler.send(signal.SIGUSR1)
+    pooler.wait_logged("got SIGUSR1, pausing all activity")
+    pooler.send(signal.SIGUSR1)
+    pooler.wait_logged("got SIGUSR1, but already paused/suspended")
+    answers = []
+    asker = threading.Thread(target=lambda: answers.append(client.execute("select 1").fetchone()))
+    asker.start()
+    stays("it waits", 1, lambda: not answers)
+    pooler.send(signal.SIGUSR2)
+    asker.join(5)
+    assert answers == [(1,)]
+    pooler.wait_logged("got SIGUSR2, continuing from PAUSE")
+    pooler.send(signal.SIGTERM)
+    pooler.wait_logged("got SIGTERM")
+    pooler.send(signal.SIGUSR2)
+    pooler.wait_logged("got SIGUSR2 while shutting down, ignoring")
+
+
+# Reload.
+
+def reload(pooler, times=1):
+    pooler.send(signal.SIGHUP)
+    pooler.wait_logged("got SIGHUP, re-reading config", times=times)
+
+
+def test_a_reload_with_mistakes_changes_nothing(pooler):
+    pooler.start()
+    pooler.write(pool_mode="never", max_client_conn="many", query_timeout="soon")
+    reload(pooler)
+    pooler.wait_logged("ERROR config file loading failed")
+    for name in ("pool_mode", "max_client_conn", "query_timeout"):
+        assert re.search(rf"ERROR invalid value .* parameter {name} in configuration \({re.escape(pooler.file)}:\d+\)", pooler.logged())
+    assert pooler.value() == 1
+
+
+def test_reload_of_settings_databases_and_the_log(pooler, postgres):
+    pooler.start()
+    other, gone = pooler.connect(dbname="other"), pooler.connect()
+    busy = pooler.connect(dbname="other")
+    busy.execute("begin")
+    pid = busy.execute("select pg_backend_pid()").fetchone()[0]
+    assert other.execute("select current_database()").fetchone() == ("other",)
+    assert gone.execute("select 1").fetchone() == (1,)
+    os.rename(pooler.log, pooler.log + ".1")
+    pooler.databases = {"other": f"host=127.0.0.1 port={postgres} dbname=template1", "new": f"host=127.0.0.1 port={postgres} dbname=other"}
+    pooler.write(listen_port=1, max_client_conn=4)
+    pooler.send(signal.SIGHUP)
+    pooler.settings["listen_port"] = pooler.port
+    pooler.wait_logged("listen_port cannot change while running")  # in a new file
+    wait_until("the new database", 5, lambda: pooler.value(dbname="new") == 1)
+    # A transaction keeps its server, and the next one has another.
+    assert busy.execute("select pg_backend_pid()").fetchone() == (pid,)
+    busy.execute("commit")
+    assert busy.execute("select current_database()").fetchone() == ("template1",)
+    assert other.execute("select current_database()").fetchone() == ("template1",)
+    assert "database configuration changed" in pooler.logged()
+    with pytest.raises(psycopg.OperationalError, match="no longer configured"):
+        gone.execute("select 1")
+    with pytest.raises(psycopg.OperationalError, match="no such database"):
+        pooler.connect()
+    more = [wait_until("a place", 5, lambda: pooler.connect(dbname="new")) for _ in range(2)]
+    with pytest.raises(psycopg.OperationalError, match="max_client_conn"):
+        pooler.connect(dbname="new")
+    for each in more:
+        each.close()
+
+
+def test_a_forced_user_stays(pooler, postgres):
+    pooler.databases["postgres"] = f"host=127.0.0.1 port={postgres} user=app"
+    pooler.write()
+    pooler.start()
+    pooler.databases["postgres"] = f"host=127.0.0.1 port={postgres}"
+    pooler.write()
+    reload(pooler)
+    pooler.wait_logged('the user= of database "postgres" cannot be taken away')
+    with pooler.connect() as connection:
+        assert connection.execute("select current_user").fetchone() == ("app",)
+
+
+def test_auth_file_is_read_again_by_itself(pooler):
+    pooler.write_users("postgres")
+    pooler.start()
+    with pytest.raises(psycopg.OperationalError):
+        pooler.connect(user="app")
+    pooler.write_users("postgres", "app")
+    wait_until("the new user", 5, lambda: pooler.value(user="app") == 1)
+    os.rename(f"{pooler.folder}/users.txt", f"{pooler.folder}/away.txt")
+    assert pooler.value(user="app") == 1  # what is known stays known
+
+
+# Sockets.
+
+def test_tcp_options(pooler):
+    pooler.write(tcp_keepidle=77, tcp_keepintvl=7, tcp_keepcnt=3, tcp_user_timeout=5000)
+    pooler.start()
+    with pooler.connect() as connection:
+        connection.execute("begin")
+        if not shutil.which("ss"):
+            pytest.skip("no ss")
+
+        def both():  # one to the client, one to the server
+            shown = subprocess.run(["ss", "-tnopH"], capture_output=True, text=True, timeout=10).stdout
+            return len(re.findall(rf"pid={pooler.child.pid},.*timer:\(keepalive,1min1\d", shown)) == 2
+
+        wait_until("keepalive of both sides", 5, both)
+
+
+def test_several_workers_share_everything(pooler):
+    pooler.write(workers=3, max_client_conn=200)
+    pooler.start()
+    clients = [pooler.connect(host=host) for host in ["127.0.0.1", pooler.folder] * 30]
+    assert all(client.execute("select 1").fetchone() == (1,) for client in clients)
+    pooler.settings["pidfile"] = None
+    pooler.write(unix_socket_dir="", logfile=None)
+    second = pooler.run(pooler.file)  # the workers share the port, but not with another process
+    assert second.returncode == 1 and "Address already in use" in second.stderr, second
+    for client in clients:
+        client.close()
+    pooler.send(signal.SIGTERM)
+    assert pooler.ended() == 0
+
+
+def test_two_processes_share_a_port_when_told(pooler, postgres):
+    pooler.write(so_reuseport=1)
+    pooler.start()
+    second = Pooler(postgres)
+    try:
+        second.write(so_reuseport=1, listen_port=pooler.port)
+        second.start()
+        pooler.send(signal.SIGTERM)
+        assert pooler.ended() == 0
+        second.port = pooler.port
+        assert second.value() == 1
+    finally:
+        second.remove()
+
+
+def test_hosts_take_turns_or_not(pooler, postgres):
+    wrong = ports.free_ports(1)[0]
+    assert wrong != postgres
+    # 127.0.0.2 refuses: PostgreSQL listens on 127.0.0.1 only.
+    pooler.databases = {"one": f"host=127.0.0.2,127.0.0.1 port={postgres} dbname=postgres load_balance_hosts=disable",
+                        "name": f"host=localhost port={postgres} dbname=postgres",
+                        "unknown": f"host=not..a.name port={postgres} dbname=postgres"}
+    pooler.write(server_login_retry="0.1", query_wait_timeout=3)
+    pooler.start()
+    assert wait_until("the second host", 10, lambda: pooler.value(dbname="one")) == 1
+    failed = pooler.logged().count("connect failed")
+    for _ in range(3):
+        assert pooler.value(dbname="one") == 1
+    assert pooler.logged().count("connect failed") == failed
+    assert wait_until("localhost", 10, lambda: pooler.value(dbname="name")) == 1
+    with pytest.raises(psycopg.OperationalError):
+        pooler.connect(dbname="unknown")
+    pooler.wait_logged("the name of its host is not known")
+
+
+def test_an_unused_auto_database_is_forgotten(pooler, postgres):
+    pooler.databases = {"*": f"host=127.0.0.1 port={postgres}"}
+    pooler.write(autodb_idle_timeout=1, server_idle_timeout=1)
+    pooler.start()
+    for times in (1, 2):
+        assert pooler.value() == 1
+        pooler.wait_logged("registered new auto-database: db = postgres", times=times)
+        pooler.wait_logged("is forgotten: db = postgres", seconds=10, times=times)
+
+
+def hello(user):
+    body = struct.pack("!I", 196608) + f"user\0{user}\0database\0postgres\0\0".encode()
+    return struct.pack("!I", len(body) + 4) + body
+
+
+def logged_in(client, deadline):
+    """Reads until ReadyForQuery."""
+    got = b""
+    while not got.endswith(b"Z\0\0\0\5I"):
+        client.settimeout(max(0.1, deadline - time.monotonic()))
+        more = client.recv(65536)
+        if not more:
+            return False
+        got += more
+    return True
+
+
+def test_2000_clients_with_a_soft_limit_of_256(pooler):
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard < 5000:
+        pytest.skip("the hard limit is too low")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (5000, hard))
+    pooler.write(max_client_conn=3000, log_connections=0, log_disconnections=0, listen_backlog=1024)
+    pooler.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard)))
+    clients = []
+    try:
+        deadline = time.monotonic() + 60
+        for _ in range(2000):
+            client = socket.create_connection(("127.0.0.1", pooler.port), timeout=20)
+            client.sendall(hello("postgres"))
+            clients.append(client)
+        assert all(logged_in(client, deadline) for client in clients)
+        for client in clients:
+            client.sendall(b"Q\0\0\0\rselect 1\0")
+        assert all(logged_in(client, deadline) for client in clients)
+    finally:
+        for client in clients:
+            client.close()
+    assert pooler.value() == 1
+
+
+def test_without_descriptors_it_waits_and_goes_on(pooler):
+    pooler.start(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40)))
+    clients = [socket.create_connection(("127.0.0.1", pooler.port), timeout=20) for _ in range(60)]
+    try:
+        for client in clients:
+            client.sendall(hello("postgres"))
+        pooler.wait_logged("accept failed: Too many open files; no new clients for 5 s")
+        before = sum(os.times()[2:4]), cpu(pooler.child.pid)
+        time.sleep(2)
+        assert cpu(pooler.child.pid) - before[1] < 0.5  # it does not spin
+        assert pooler.logged().count("accept failed") == 1
+    finally:
+        for client in clients:
+            client.close()
+    assert wait_until("a client again", 15, lambda: pooler.value()) == 1
+
+
+def cpu(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
