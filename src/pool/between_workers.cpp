@@ -95,6 +95,10 @@ void Core::adopt(Transfer transfer, Pool& pool) {
     close_server(server, "the primary has moved");
     return;
   }
+  if (server.close_when_free) {
+    close_server(server, server.close_reason);
+    return;
+  }
   now_free(server);
   if (!pool.waiting.empty()) open_servers(pool);
 }

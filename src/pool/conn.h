@@ -125,6 +125,7 @@ struct Server : Conn {
   std::unique_ptr<ServerLogin> login;
   wire::CancelKey key;
   uint64_t term = 0;         // of the leader it was connected to; 0 where there is no cluster
+  uint64_t config = 0;       // the shell's: by which reading of the configuration it was connected
   std::vector<std::optional<std::string>> row;  // what `verify` has answered
   std::string member;        // of the cluster; empty where there is none
   std::string address;       // where it was connected to, for people

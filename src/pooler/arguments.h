@@ -14,8 +14,8 @@ struct Arguments {
   bool daemon = false;
   bool quiet = false;   // nothing to stderr once the log is open
   int verbose = 0;      // added to the file's `verbose`
-  std::string user;     // goes before the file's
-  std::string file;
+  std::string user{};   // goes before the file's
+  std::string file{};
 };
 
 // `words` are those behind "pooler". An error is a sentence for a person who mistyped.

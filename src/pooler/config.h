@@ -36,6 +36,7 @@ struct Loaded {
   conf::Ident ident;
   TlsContexts tls;
   std::vector<std::string> warnings;
+  uint64_t number = 0;  // rises with each one that comes in force
 };
 
 // The errors of a load, one sentence each.

@@ -1,5 +1,6 @@
 #include "pooler/directory.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "conf/pooler_rules.h"
@@ -35,7 +36,13 @@ void ClientDirectory::reload(std::shared_ptr<const Loaded> loaded) {
     const Found found = find_entry(name);
     entry->conf = found.conf;
     if (found.conf != nullptr) entry->database = make_database(found, name);
-    if (old != nullptr && (entry->conf == nullptr || conf::needs_reconnect(*old, *entry->conf))) moved.push_back(entry.get());
+    if (old != nullptr && entry->conf != nullptr && old->user && entry->conf->user && *old->user != *entry->conf->user) {
+      entry->former_users.push_back(*old->user);
+    }
+    if (old != nullptr && (entry->conf == nullptr || conf::needs_reconnect(*old, *entry->conf))) {
+      entry->changed_in = loaded_->number;
+      moved.push_back(entry.get());
+    }
   }
   for (auto& [name, user] : users_) {
     const conf::UserEntry* found = conf::find_user(loaded_->config, name);
@@ -142,6 +149,7 @@ pool::Database* ClientDirectory::database(std::string_view name) {
     if (name.size() > conf::kMaxDatabaseName) return nullptr;
     log::info("pooler", "registered new auto-database: db = {}", name);
   }
+  entry->changed_in = loaded_->number;
   if (worker_ != nullptr) entry->used_at = worker_->core().now();
   pool::Database* made = &entry->database;
   databases_.emplace(std::string(name), std::move(entry));
@@ -352,6 +360,10 @@ Result<Target> ClientDirectory::target_of(const pool::Pool& pool) {
   auto found = databases_.find(pool.database->name);
   if (found == databases_.end() || found->second->conf == nullptr) return fail(Errc::not_found, "database \"" + pool.database->name + "\" is no longer configured");
   Entry& entry = *found->second;
+  const auto& former = entry.former_users;
+  if (entry.conf->user && pool.user != *entry.conf->user && std::find(former.begin(), former.end(), pool.user) != former.end()) {
+    return fail(Errc::not_found, "the user of database \"" + pool.database->name + "\" has changed: connect again");
+  }
   if (pool.database->route != pool::Route::fixed) return cluster_target(pool, entry);
   const auto& hosts = entry.conf->hosts;
   if (hosts.empty()) return Target{.host = "/var/run/postgresql", .port = entry.conf->port, .member = {}, .term = 0};

@@ -36,6 +36,8 @@ class ClientDirectory : public pool::Directory {
   void drop_unused(pool::Moment now);
   // The pool of a server that another worker gives us; null: its database has left the file.
   pool::Pool* pool_of(const std::string& database, const std::string& user);
+  // Whether a server of that worker still leads where its database does.
+  [[nodiscard]] bool is_current(const pool::Server& server, const pool::Pool& pool) const;
   // The address of the next server for this entry; hosts take turns.
   Result<Target> target_of(const pool::Pool& pool);
 
@@ -76,6 +78,8 @@ class ClientDirectory : public pool::Directory {
     pool::Database database;
     const conf::DatabaseEntry* conf = nullptr;
     size_t next_host = 0;
+    uint64_t changed_in = 0;     // the configuration since which it leads where it does
+    std::vector<std::string> former_users;  // forced ones, before a reload: their clients have to log in anew
     pool::Moment used_at = 0;    // one of "*": looked up, or with a pool in use, when last seen
     pool::Moment failed_at = 0;  // with load_balance_hosts = disable: of the failure that made it go on to the next host
   };

@@ -162,6 +162,7 @@ Result<bool> Process::set(std::string_view key, std::string_view value) {
 // The new configuration is in force. Called with reloading_ held.
 void Process::apply(Loaded fresh) {
   const std::shared_ptr<const Loaded> running = loaded();
+  fresh.number = running->number + 1;
   auto shared = std::make_shared<const Loaded>(std::move(fresh));
   {
     std::lock_guard lock(mutex_);

@@ -61,4 +61,9 @@ pool::Pool* ClientDirectory::pool_of(const std::string& name, const std::string&
   return made == nullptr ? nullptr : &core.pool_for(*made, user, settings_of(user));
 }
 
+bool ClientDirectory::is_current(const pool::Server& server, const pool::Pool& pool) const {
+  auto found = databases_.find(pool.database->name);
+  return found != databases_.end() && server.config >= found->second->changed_in;
+}
+
 }  // namespace pgdba::pooler

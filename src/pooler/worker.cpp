@@ -399,6 +399,7 @@ void Worker::connect(pool::Server& server) {
   }
   server.member = target->member;
   server.term = target->term;
+  server.config = directory_.loaded().number;
   server.address = target->host + ":" + std::to_string(target->port);
   Address ready;
   if (make_address(target->host, target->port, ready)) {
@@ -721,6 +722,10 @@ void Worker::take_over(pool::Transfer transfer, Socket* socket) {
     return;
   }
   socket->wanted = true;
+  if (!directory_.is_current(*transfer.server, *pool)) {  // the other worker has not heard of the reload yet
+    transfer.server->close_when_free = true;
+    transfer.server->close_reason = "database configuration changed";
+  }
   add(*socket);  // reports at once what came meanwhile
   if (socket->readable) look_again(*socket);  // what TLS has read already, it does not
   core_.adopt(std::move(transfer), *pool);

@@ -449,8 +449,20 @@ def test_a_forced_user_stays(pooler, postgres):
     pooler.write()
     reload(pooler)
     pooler.wait_logged('the user= of database "postgres" cannot be taken away')
-    with pooler.connect() as connection:
-        assert connection.execute("select current_user").fetchone() == ("app",)
+    old = pooler.connect()
+    assert old.execute("select current_user").fetchone() == ("app",)
+    # Another one is fine; who is there under the old name has to come again.
+    pooler.databases["postgres"] = f"host=127.0.0.1 port={postgres} user=postgres"
+    pooler.write()
+    reload(pooler, times=2)
+
+    def moved():
+        with pooler.connect() as connection:
+            return connection.execute("select current_user").fetchone() == ("postgres",)
+
+    wait_until("the new user", 5, moved)
+    with pytest.raises(psycopg.OperationalError, match="connect again"):
+        old.execute("select 1")
 
 
 def test_auth_file_is_read_again_by_itself(pooler):

@@ -52,7 +52,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"dcs_without_scope", "[pgbouncer]\ncluster_dcs = etcd://e\n", "cluster_dcs needs cluster_scope", true},
         Row{"scope_without_dcs", "[pgbouncer]\ncluster_scope = s\n", "cluster_scope has no effect", false},
         Row{"client_tls", "[pgbouncer]\nclient_tls_sslmode = require\n", "needs client_tls_key_file", true}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& one) { return std::string(one.param.name); });
 
 TEST(PoolerChecks, AForcedUserCannotBeTakenAway) {
   const PoolerConfig before = read("[pgbouncer]\n[databases]\na = user=u\nb = host=h\n* = user=t\n").config;

@@ -55,7 +55,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"value_unwanted", {"--daemon=1", "a"}, "--daemon=1"},
         Row{"user_without_name", {"a", "-u"}, "-u needs"},
         Row{"reboot", {"-R", "a"}, "so_reuseport"}),
-    [](const auto& info) { return std::string(info.param.name); });
+    [](const auto& one) { return std::string(one.param.name); });
 
 TEST(PoolerArguments, VersionBeginsAsPgBouncersDoes) { EXPECT_TRUE(version_text().starts_with("PgBouncer 1.25.")); }
 
