@@ -63,7 +63,7 @@ Ending ending_of_word(std::string_view word, std::string_view rest) {
 
 }  // namespace
 
-Ending ending_of_statement(std::string_view sql) {
+Ending ending_of_first_word(std::string_view sql) {
   sql = skip(sql);
   const std::string_view word = first_word(sql);
   return ending_of_word(word, sql.substr(word.size()));

@@ -34,6 +34,7 @@ constexpr int64_t kTick = 333'000;            // microseconds
 constexpr int64_t kLinger = 5'000'000;        // for the last bytes of a connection that ends
 constexpr int64_t kCancelPatience = 10'000'000;
 constexpr int64_t kAcceptPause = 5'000'000;   // without descriptors
+constexpr size_t kMostCancels = 256;          // beyond it none is passed on to a peer: anybody may send one
 
 int64_t clock_us() {
   timespec time{};
@@ -510,7 +511,7 @@ void Worker::cancel_at_peer(pool::Client& requester, int peer, const wire::Cance
   const uint64_t id = requester.id;
   const auto& peers = directory_.loaded().config.peers;
   auto found = std::find_if(peers.begin(), peers.end(), [&](const conf::PeerEntry& each) { return each.id == peer; });
-  if (found == peers.end()) {
+  if (cancels_.size() >= kMostCancels || found == peers.end()) {
     log::warning("pooler", "could not find peer to forward request to: peer_id={}", peer);
     post([this, id] { core_.peer_cancelled(id); });
     return;
