@@ -71,6 +71,10 @@ void Core::cancel(const wire::CancelKey& key, bool ask_others, Client* requester
   if (key.secret.size() != 4) return none();
   auto found = keys_.find(static_cast<uint64_t>(key.pid) << 32 | wire::load_u32(key.secret.data()));
   if (found == keys_.end()) {
+    if (ask_others && requester != nullptr && host_.cancel_for(*requester, key)) {
+      cancelers_.push_back(*requester);
+      return;
+    }
     if (ask_others) host_.cancel_elsewhere(key);
     return none();
   }

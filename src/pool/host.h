@@ -55,6 +55,12 @@ class Host {
   virtual size_t console_input(Client& client, std::string_view bytes) = 0;
   // A cancel request with a key of none of our clients: another worker may have it.
   virtual void cancel_elsewhere(const wire::CancelKey& key) = 0;
+  // The same, and the requester waits: Core::peer_cancelled() follows when all workers are done with it. False: there are no
+  // others, or nobody can wait.
+  virtual bool cancel_for(Client& requester, const wire::CancelKey& key) {
+    static_cast<void>(requester), static_cast<void>(key);
+    return false;
+  }
   // A cancel request with a key of the peer with this number; Core::peer_cancelled() follows, whatever becomes of it.
   virtual void cancel_at_peer(Client& requester, int peer, const wire::CancelKey& key) {
     static_cast<void>(requester), static_cast<void>(peer), static_cast<void>(key);

@@ -341,7 +341,15 @@ void Worker::want_input(pool::Conn& of, bool wanted) {
 
 void Worker::close(pool::Conn& conn) {
   waiting_.erase(conn.id);
-  if (conn.is_client && static_cast<pool::Client&>(conn).own) directory_.own_closed(static_cast<pool::Client&>(conn));
+  if (conn.is_client && static_cast<pool::Client&>(conn).own) {
+    if (auto proxy = proxies_.find(&conn); proxy != proxies_.end()) {
+      const std::function<void()> ended = std::move(proxy->second);
+      proxies_.erase(proxy);
+      ended();
+    } else {
+      directory_.own_closed(static_cast<pool::Client&>(conn));
+    }
+  }
   Socket* socket = socket_of(conn);
   if (socket == nullptr) return;
   conn.socket = nullptr;
@@ -504,6 +512,24 @@ bool Worker::begin_cancel(const sockaddr_storage& address, unsigned size, const 
   }
   cancels_[canceller] = std::move(cancel);
   add(*canceller);
+  return true;
+}
+
+bool Worker::cancel_for(pool::Client& requester, const wire::CancelKey& key) {
+  if (colleagues_.size() <= 1) return false;
+  auto missing = std::make_shared<std::atomic<size_t>>(colleagues_.size() - 1);
+  const std::function<void()> ended = [this, id = requester.id, missing] {
+    if (missing->fetch_sub(1) == 1) post([this, id] { core_.peer_cancelled(id); });
+  };
+  for (const auto& colleague : colleagues_) {
+    if (colleague.get() == this) continue;
+    colleague->post([other = colleague.get(), key, ended] {
+      pool::Client& proxy = other->core_.accept(nullptr);
+      proxy.own = true;
+      other->proxies_[&proxy] = ended;
+      other->core_.cancel(key, false, &proxy);
+    });
+  }
   return true;
 }
 

@@ -82,6 +82,7 @@ class Worker : public pool::Host {
   void console_begins(pool::Client& client) override;
   size_t console_input(pool::Client& client, std::string_view bytes) override;
   void cancel_elsewhere(const wire::CancelKey& key) override;
+  bool cancel_for(pool::Client& requester, const wire::CancelKey& key) override;
   void cancel_at_peer(pool::Client& requester, int peer, const wire::CancelKey& key) override;
   std::string peer_text(const pool::Client& client) override;
   void suspect_leader() override;
@@ -141,6 +142,11 @@ class Worker : public pool::Host {
   };
   std::unordered_map<Socket*, Cancel> cancels_;          // what the cancellers are for
   bool begin_cancel(const sockaddr_storage& address, unsigned size, const wire::CancelKey& key, Cancel cancel, const Socket* like);
+  std::unordered_map<Socket*, Cancel> cancels_;
+  bool begin_cancel(const sockaddr_storage& address, unsigned size, const wire::CancelKey& key, Cancel cancel);
+  void resolve(const std::string& host, std::function<void(std::vector<std::string> addresses)> then);
+  // Clients of our own that stand for a requester of another worker: what to do when they have ended.
+  std::unordered_map<const pool::Conn*, std::function<void()>> proxies_;
   std::function<void()> look_;
   std::vector<Socket*> listeners_;
   size_t next_colleague_ = 0;    // gets the next client of a shared listener

@@ -267,8 +267,9 @@ def test_replication_evicts(pooler, postgres):
         connection.execute("select 1")
 
 
-def test_cancel(pooler):
-    made = pooler(default_pool_size=1)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_cancel(pooler, workers):
+    made = pooler(default_pool_size=1, workers=workers)
     with made.connect() as one, made.connect() as two:
         outcome = []
         thread = sleeper(one, 30, outcome)
@@ -276,6 +277,13 @@ def test_cancel(pooler):
         one.cancel()
         thread.join(10)
         assert isinstance(outcome[0], psycopg.errors.QueryCanceled)
+        for _ in range(4):  # again and again: with several workers the request comes to any of them
+            outcome.clear()
+            thread = sleeper(one, 30, outcome)
+            time.sleep(0.2)
+            one.cancel()
+            thread.join(10)
+            assert isinstance(outcome[0], psycopg.errors.QueryCanceled)
         for _ in range(50):  # whatever still was on its way hits nobody else
             assert two.execute("select 1").fetchone() == (1,)
         assert one.execute("select 1").fetchone() == (1,)
@@ -511,8 +519,9 @@ def reported(port):
         return [name for name in names if connection.info.parameter_status(name) is not None]
 
 
-def test_pgbench(pooler, postgres):
-    made = pooler(default_pool_size=4, users='"postgres" ""\n')
+@pytest.mark.parametrize("workers", [1, 2])
+def test_pgbench(pooler, postgres, workers):
+    made = pooler(default_pool_size=4, users='"postgres" ""\n', workers=workers)
     subprocess.run([f"{BIN}/pgbench", "-i", "-q", "-h", "127.0.0.1", "-p", str(postgres.port), "-U", "postgres", "test"], check=True,
                    capture_output=True)
     # pgbench waits for each PREPARE before it serves its other clients: in transactions they would hold all servers meanwhile.
