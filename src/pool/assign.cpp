@@ -63,8 +63,12 @@ Core::Load Core::load(Route which) const {
   Load load;
   for (const auto& pool : pools_) {
     if (pool->database->route != which) continue;
-    // A replication connection is in flight for ever; it is not waited for.
-    for (const Server& server : pool->lent) load.lent += server.replication ? 0 : 1;
+    for (const Server& server : pool->lent) {
+      // A replication connection is in flight for ever, and a session keeps its server while it does nothing: neither is waited for.
+      const bool rests = pool->mode == PoolMode::session && server.requests.empty() && server.status == 'I' && !server.copying &&
+                         server.chore == Chore::none;
+      load.lent += server.replication || rests ? 0 : 1;
+    }
     load.waiting += static_cast<int>(pool->waiting.size());
   }
   return load;

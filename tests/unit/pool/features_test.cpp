@@ -273,6 +273,7 @@ TEST_F(Features, SessionModeKeepsTheServerAndResetsIt) {
   core().client_input(client, query("listen a"));
   core().server_input(server, complete("LISTEN") + ready('I'));
   EXPECT_EQ(client.server, &server);
+  EXPECT_EQ(core().load(Route::fixed).lent, 0) << "a switchover does not wait for a session that does nothing";
   take(client);
   const std::string notification("A\0\0\0\x0d\0\0\0\1a\0b\0", 14);
   core().server_input(server, notification);
