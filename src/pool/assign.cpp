@@ -138,7 +138,7 @@ void Core::unlink(Server& server) {
   client->state = ClientState::idle;
   server.client = nullptr;
   server.cancel_again = false;
-  server.forgets = false;
+  server.forgets = server.stalled = false;
   want_input(*client, true);
   want_input(server, true);
 }

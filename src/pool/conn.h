@@ -115,7 +115,8 @@ struct Server : Conn {
   bool used = false;         // was lent since its last check
   bool being_canceled = false;  // a cancel request for it is on its way: it is not reused
   bool cancel_again = false;    // another one came meanwhile
-  bool forgets = false;         // DISCARD or DEALLOCATE is under way: names wait for its answer
+  bool forgets = false;         // DISCARD or DEALLOCATE is under way
+  bool stalled = false;         // its client's requests wait until it is known which names hold
   bool replication = false;     // for one client only, with which it ends
   Pool* pool = nullptr;
   Client* client = nullptr;

@@ -197,6 +197,7 @@ class Core {
   // relay_client.cpp: requests of a client that has a server.
   size_t forward_requests(Client& client, std::string_view in);
   enum class Step : uint8_t { passed, taken, incomplete, lost };
+  bool names_in_doubt(const Server& server) const;
   Step rewrite_parse(Client& client, std::string_view message);
   Step rewrite_bind(Client& client, std::string_view message, size_t whole);
   Step rewrite_target(Client& client, std::string_view message);

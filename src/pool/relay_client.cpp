@@ -26,6 +26,15 @@ bool forgets_statements(std::string_view message) {
   return iequals(message.substr(at, 7), "discard") || iequals(message.substr(at, 10), "deallocate");
 }
 
+// Whether this Parse, Bind, Describe or Close speaks of a named statement. Cut, it may.
+bool names_statement(char type, std::string_view message) {
+  std::string_view body = message.substr(wire::kHeadSize);
+  if (type == wire::frontend::bind) body.remove_prefix(std::min(body.size(), body.find('\0') == std::string_view::npos ? body.size() : body.find('\0') + 1));
+  else if (type != wire::frontend::parse && !body.empty() && body[0] != 'S') return false;
+  else if (type != wire::frontend::parse) body.remove_prefix(std::min<size_t>(body.size(), 1));
+  return body.empty() || body[0] != 0;
+}
+
 }  // namespace
 
 // A statement is on its way that is in a transaction block, as far as is known.
@@ -66,6 +75,12 @@ void Core::note_bind(Server& server, std::string_view message) {
 Ending Core::ending_of_execute(const Server& server, std::string_view message) {
   if (message.size() <= wire::kHeadSize) return Ending::commit;
   return message[wire::kHeadSize] == '\0' ? server.unnamed_portal : server.named_portals;
+}
+
+// Which names hold, and which statements the server has, is not known: DISCARD has not been answered, or a Parse before the
+// last Sync, which may be skipped although what follows is not.
+bool Core::names_in_doubt(const Server& server) const {
+  return server.requests.unsure() || (server.forgets && !server.requests.empty());
 }
 
 void Core::flush_to_server(Server& server) {
@@ -163,7 +178,13 @@ size_t Core::forward_requests(Client& client, std::string_view in) {
         batch_.pass(run, at);
         run = at;
         Step step = Step::incomplete;
-        if (server.forgets && !requests.empty()) {  // which names hold is known when DISCARD is answered
+        server.stalled = false;
+        if (names_in_doubt(server) && names_statement(type, message)) {
+          flush_to_server(server);
+          emit_fakes(client);  // these are answered
+          server.stalled = names_in_doubt(server);
+        }
+        if (server.stalled) {
           want_input(client, false);
         } else if (type == wire::frontend::bind) {
           step = rewrite_bind(client, message, size);

@@ -58,7 +58,6 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
   // Between transactions the server goes back; in session mode, and with a replication connection, never.
   const bool lent_by_transaction = client.pool->mode != PoolMode::session && !client.replication;
   bool free = false;
-  bool woken = false;  // the client was held up, and goes on
   const auto up_to_here = [&] {
     batch_.pass(run, at);
     send_batch(client);
@@ -118,7 +117,6 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
         }
         if (requests.empty()) {
           server.may_commit = false;
-          woken = server.forgets;
           server.forgets = false;
           server.cancel_again = false;
         }
@@ -201,8 +199,10 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
     }
   }
   size_t done = up_to_here();
+  const bool woken = server.stalled && !names_in_doubt(server);
   if (!free) {
-    if (woken && server.chore == Chore::none) {
+    if (woken) {
+      server.stalled = false;
       resume(client);
       if (server.dead) return in.size();
     }

@@ -9,6 +9,7 @@ void Requests::push(Undo undo) {
   if (skipping_) return;
   if (undo.show != Show::fake) unsynced_ = true;
   append(pack(undo.request, undo.show));
+  if (undo.statement) ++known_;
   undo_.push_back(std::move(undo));
 }
 
@@ -49,7 +50,7 @@ Requests::Failed Requests::error() {
       skipping_ = false;
       break;
     }
-    if (has_undo(entry)) failed.undone.push_back(std::move(undo_.front()));
+    if (has_undo(entry)) failed.undone.push_back(undo_.front());
     pop();
   }
   std::reverse(failed.undone.begin(), failed.undone.end());
@@ -74,6 +75,14 @@ void Requests::copy_in() {
       append(entry);  // not beyond the place that was just read
     }
   }
+}
+
+void Requests::drop_undo() {
+  if (undo_.front().statement) {
+    --known_;
+    if (unsure_ != 0) --unsure_;
+  }
+  undo_.pop_front();
 }
 
 void Requests::drop_ends() {
@@ -108,6 +117,8 @@ void Requests::clear() {
   answered_ = false;
   ends_ = 0;
   passed_over_ = 0;
+  known_ = 0;
+  unsure_ = 0;
   surplus_ = 0;
   undo_.clear();
 }

@@ -60,6 +60,9 @@ class Requests {
   [[nodiscard]] bool clean() const { return count_ == 0 && !skipping_ && !unsynced_ && surplus_ == 0; }
   // How many ReadyForQuery are due is known exactly.
   [[nodiscard]] bool certain() const { return surplus_ == 0; }
+  // A Parse or Close of a known statement is under way, and a Sync behind it: whether it happens is not known before it is
+  // answered, and what follows the Sync happens in any case.
+  [[nodiscard]] bool unsure() const { return unsure_ != 0; }
   // The Parses and Closes that are under way, oldest first.
   [[nodiscard]] const std::deque<Undo>& pending() const { return undo_; }
 
@@ -72,6 +75,7 @@ class Requests {
       }
       skipping_ = false;
       unsynced_ = false;
+      unsure_ = known_;
     } else {
       if (skipping_) return;
       unsynced_ = request != Request::query && request != Request::function_call;
@@ -163,12 +167,13 @@ class Requests {
     ++count_;
   }
   void pop() {
-    if (has_undo(ring_[first_])) undo_.pop_front();
+    if (has_undo(ring_[first_])) drop_undo();
     first_ = (first_ + 1) & (capacity_ - 1);
     --count_;
     if (ends_ != 0) drop_ends();
   }
   void drop_ends();
+  void drop_undo();
   bool is_surplus();
   void grow();
 
@@ -185,6 +190,8 @@ class Requests {
   bool answered_ = false;     // something has come since the last ReadyForQuery
   uint32_t ends_ = 0;         // copy_end entries in the ring, never at its head
   uint32_t passed_over_ = 0;  // Syncs that the server skips if this COPY goes well
+  uint32_t known_ = 0;        // entries of undo_ with a statement
+  uint32_t unsure_ = 0;       // of these, with a Sync behind them
   uint32_t surplus_ = 0;      // ReadyForQuery that may come beyond those in the ring
   std::deque<Undo> undo_;  // one for each Parse and Close in the ring, in the same order
 

@@ -142,9 +142,6 @@ class Worker : public pool::Host {
   };
   std::unordered_map<Socket*, Cancel> cancels_;          // what the cancellers are for
   bool begin_cancel(const sockaddr_storage& address, unsigned size, const wire::CancelKey& key, Cancel cancel, const Socket* like);
-  std::unordered_map<Socket*, Cancel> cancels_;
-  bool begin_cancel(const sockaddr_storage& address, unsigned size, const wire::CancelKey& key, Cancel cancel);
-  void resolve(const std::string& host, std::function<void(std::vector<std::string> addresses)> then);
   // Clients of our own that stand for a requester of another worker: what to do when they have ended.
   std::unordered_map<const pool::Conn*, std::function<void()>> proxies_;
   std::function<void()> look_;

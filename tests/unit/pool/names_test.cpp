@@ -337,6 +337,53 @@ TEST(PoolStatements, follow_their_client) {
        > 1: P($1,one) S
        > a: C(DEALLOCATE ALL) Z(I)
       )"},
+      {"DISCARD that is skipped with the rest", R"(
+       a: B(,none) E Q(discard all) B(,none) E S Q(select 1)
+       > 1: B(,none) E Q(discard all)
+       1: E(26000,prepared statement "none" does not exist)
+       > 1: B(,none) E S Q(select 1)
+       > a: E(26000,prepared statement "none" does not exist)
+       1: Z(I) D(a1) C(SELECT 1) Z(I)
+       > a: Z(I) D(a1) C(SELECT 1) Z(I)
+      )"},
+      {"a Parse of ours that may be skipped, and is needed behind the Sync", R"(
+       a: P(s1,one) P(s2,two) S
+       > 1: P($1,one) CS($1) P($2,two) S
+       1: 1 3 1 Z(I)
+       > a: 1 1 Z(I)
+       a: P(,bad) B(,s1) E S B(,s1) E S
+       > 1: P(,bad) CS($2) P($1,one) B(,$1) E S
+       1: E(42601,syntax error) Z(I)
+       > 1: CS($2) P($1,one) B(,$1) E S
+       > a: E(42601,syntax error) Z(I)
+       1: 3 1 2 D(a1) C(SELECT 1) Z(I)
+       > a: 2 D(a1) C(SELECT 1) Z(I)
+       b: Q(select 2)
+       > 1: Q(select 2)
+      )",
+       [](Rig& rig) { rig.settings.max_prepared_statements = 1; }},
+      {"a Parse that may be skipped, and its name behind the Sync", R"(
+       a: P(,bad) P(s1,one) S B(,s1) E S Q(select 1)
+       > 1: P(,bad) P($1,one) S
+       1: E(42601,syntax error) Z(I)
+       > 1: B(,s1) E S Q(select 1)
+       > a: E(42601,syntax error) Z(I)
+       1: E(26000,prepared statement "s1" does not exist) Z(I) D(a1) C(SELECT 1) Z(I)
+       > a: E(26000,prepared statement "s1" does not exist) Z(I) D(a1) C(SELECT 1) Z(I)
+       b: Q(select 2)
+       > 1: Q(select 2)
+      )"},
+      {"made-up answers hold nobody up", R"(
+       a: P(s1,one) S
+       > 1: P($1,one) S
+       1: 1 Z(I)
+       > a: 1 Z(I)
+       b: P(x,one) S B(,x) E S P(,other) B(,) E S
+       > 1: S B(,$1) E S P(,other) B(,) E S
+       > b: 1
+       1: Z(I) 2 D(b1) C(SELECT 1) Z(I) 1 2 D(b2) C(SELECT 1) Z(I)
+       > b: Z(I) 2 D(b1) C(SELECT 1) Z(I) 1 2 D(b2) C(SELECT 1) Z(I)
+      )"},
   };
   for (const ScriptRow& row : rows) expect_script(row);
 }
