@@ -29,10 +29,11 @@ bool forgets_statements(std::string_view message) {
 // Whether this Parse, Bind, Describe or Close speaks of a named statement. Cut, it may.
 bool names_statement(char type, std::string_view message) {
   std::string_view body = message.substr(wire::kHeadSize);
-  if (type == wire::frontend::bind) body.remove_prefix(std::min(body.size(), body.find('\0') == std::string_view::npos ? body.size() : body.find('\0') + 1));
-  else if (type != wire::frontend::parse && !body.empty() && body[0] != 'S') return false;
-  else if (type != wire::frontend::parse) body.remove_prefix(std::min<size_t>(body.size(), 1));
-  return body.empty() || body[0] != 0;
+  size_t before = 0;
+  if (type == wire::frontend::bind) before = std::min(body.find('\0'), body.size() - 1) + 1;
+  else if (type != wire::frontend::parse) before = 1;
+  if (before == 1 && type != wire::frontend::bind && !body.empty() && body[0] != 'S') return false;
+  return body.size() <= before || body[before] != 0;
 }
 
 }  // namespace

@@ -97,6 +97,15 @@ TEST(PoolFlow, ten_thousand_who_leave_at_once) {
   rig.end();
 }
 
+TEST(PoolFlow, a_server_that_is_being_checked_needs_no_other_beside_it) {
+  Rig rig;
+  rig.settings.default_pool_size = 2;
+  rig.settings.server_check_query = "check";
+  rig.run("a! in\n1! up\nwait 31\na: Q(select 1)\n");
+  EXPECT_EQ(rig.host.servers, 1);
+  rig.end();
+}
+
 TEST(PoolFlow, a_message_in_many_pieces_is_not_copied_with_each) {
   Begun rig;
   const std::string message = encode("fill(4000000,P(s1,x))", true);
