@@ -30,6 +30,7 @@ namespace {
 
 constexpr size_t kBuffer = 65536;
 constexpr int kRounds = 8;                    // reads of one socket in a row, so that a fast one starves nobody
+constexpr int kHandshakes = 1;                // TLS steps in one round: each may take a millisecond from those who are in
 constexpr int64_t kTick = 333'000;            // microseconds
 constexpr int64_t kLinger = 5'000'000;        // for the last bytes of a connection that ends
 constexpr int64_t kCancelPatience = 10'000'000;
@@ -160,6 +161,7 @@ void Worker::run() {
     const int count = ::epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), static_cast<int>((wait_us + 999) / 1000));
     now = clock_us();
     core_.set_now(now);
+    handshakes_ = 0;
     for (int i = 0; i < count; ++i) {
       auto& socket = *static_cast<Socket*>(events[static_cast<size_t>(i)].data.ptr);
       if (!socket.dead && !socket.leaving) on_event(socket, events[static_cast<size_t>(i)].events);
@@ -226,6 +228,7 @@ void Worker::on_event(Socket& socket, uint32_t events) {
 
 void Worker::read(Socket& socket) {
   if (socket.handshake) {
+    if (++handshakes_ > kHandshakes) return look_again(socket);
     negotiate(socket);
     if (socket.dead || socket.handshake || socket.closing || !socket.wanted) return;
   }

@@ -126,6 +126,7 @@ class Worker : public pool::Host {
   std::vector<char> buffer_;
   std::vector<Socket*> again_;   // became wanted, or have more than one round's share
   std::vector<Socket*> graves_;
+  int handshakes_ = 0;           // steps of them in this round
   // Leave for another worker at the end of the round, when nothing of this round points at them any more.
   struct Departure {
     Worker* to = nullptr;

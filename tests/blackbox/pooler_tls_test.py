@@ -3,6 +3,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import select
 import shutil
 import signal
 import socket
@@ -459,6 +460,29 @@ def test_those_who_stall_hurt_nobody(pooler):
                 while connection.recv(100):
                     pass
         assert time.monotonic() - began < 12
+
+
+def test_a_storm_of_handshakes_lets_others_through(pooler, certificates):
+    openssl("req", "-x509", "-newkey", "rsa:4096", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", certificates.key("rsa"), "-out",
+            certificates.cert("rsa"))
+    certificates.hand_over("rsa")
+    pooler.serve_tls("allow", certificate="rsa").start()
+    outgoing = ssl.MemoryBIO()
+    with pytest.raises(ssl.SSLWantReadError):
+        plain_context(["postgresql"]).wrap_bio(ssl.MemoryBIO(), outgoing).do_handshake()
+    hello = outgoing.read()
+    with contextlib.ExitStack() as stack:
+        steady = stack.enter_context(pooler.connect(sslmode="disable"))
+        steady.execute("select 1")
+        storm = [stack.enter_context(pooler.raw()) for _ in range(200)]
+        for connection in storm:
+            connection.sendall(hello)
+        answers, waiting = 0, set(storm)
+        while waiting:
+            steady.execute("select 1")
+            answers += 1
+            waiting -= set(select.select(waiting, [], [], 0)[0])
+    assert answers > 30, "a signature takes milliseconds, and they are to come between transactions, not all before one"
 
 
 def test_garbage_in_the_handshake_and_later(pooler):
