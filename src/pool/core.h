@@ -94,6 +94,8 @@ class Core {
   // News of the cluster. Servers of an older term are closed at once, whoever has them; when the route is open, the queues
   // are served.
   void set_route(Route route, RouteState state);
+  // Closes the idle servers of this route that are not to be kept; the others as soon as they are free.
+  void retire(Route route, const std::function<bool(const Server&)>& keep, std::string_view why);
   [[nodiscard]] const RouteState& route(Route route) const { return routes_[static_cast<size_t>(route)]; }
   [[nodiscard]] bool is_open(Route which) const {
     const RouteState& state = route(which);

@@ -378,20 +378,45 @@ Result<Target> ClientDirectory::target_of(const pool::Pool& pool) {
   return Target{.host = hosts[entry.next_host++ % hosts.size()], .port = entry.conf->port, .member = {}, .term = 0};
 }
 
+std::vector<const ClusterMember*> ClientDirectory::members_for(pool::Route route, const Entry& entry, int slack) const {
+  std::vector<const ClusterMember*> out;
+  const ClusterMember* leader = nullptr;
+  for (const ClusterMember& member : news_.members) {
+    if (member.host.empty()) continue;
+    if (member.leader) leader = &member;
+    else if (route != pool::Route::primary && member.running &&
+             (!entry.conf->max_lag || (member.lag_bytes >= 0 && member.lag_bytes <= *entry.conf->max_lag * slack))) out.push_back(&member);
+  }
+  // Without a replica that is near enough, reads go to the primary: stale answers would be worse.
+  if (leader != nullptr && (route != pool::Route::replica || out.empty())) out.push_back(leader);
+  return out;
+}
+
+// Connections for reads stay where they are for an hour; the replica at their other end may lead by now, or be far behind. A
+// member says where it is about once a second, so a busy primary makes it look behind: there is twice the lag's room before
+// what works is given up.
+void ClientDirectory::retire_readers() {
+  for (const pool::Route route : {pool::Route::replica, pool::Route::any}) {
+    std::map<std::string_view, std::vector<const ClusterMember*>> by_database;
+    auto keep = [&](const pool::Server& server) {
+      const std::string& database = server.pool->database->name;
+      auto found = databases_.find(database);
+      if (found == databases_.end() || found->second->conf == nullptr) return true;
+      auto [at, is_new] = by_database.try_emplace(database);
+      if (is_new) at->second = members_for(route, *found->second, 2);
+      if (at->second.empty()) return true;
+      return std::ranges::any_of(at->second, [&](const ClusterMember* member) { return member->name == server.member; });
+    };
+    worker_->core().retire(route, keep, "the cluster has changed");
+  }
+}
+
 // Where a database with a role leads just now.
 Result<Target> ClientDirectory::cluster_target(const pool::Pool& pool, const Entry& entry) {
   const pool::Route route = pool.database->route;
-  const ClusterMember* leader = nullptr;
-  std::vector<const ClusterMember*> others;
-  for (const ClusterMember& member : news_.members) {
-    if (member.leader) leader = &member;
-    else if (member.running && (!entry.conf->max_lag || (member.lag_bytes >= 0 && member.lag_bytes <= *entry.conf->max_lag))) others.push_back(&member);
-  }
-  const ClusterMember* chosen = leader;
-  if (route == pool::Route::any && leader != nullptr) others.push_back(leader);
-  // Without a replica that is near enough, reads go to the primary: stale answers would be worse.
-  if (route != pool::Route::primary && !others.empty()) chosen = others[next_replica_++ % others.size()];
-  if (chosen == nullptr || chosen->host.empty()) return fail(Errc::unavailable, "no member of the cluster is known to lead there");
+  const std::vector<const ClusterMember*> members = members_for(route, entry, 1);
+  if (members.empty()) return fail(Errc::unavailable, "no member of the cluster is known to lead there");
+  const ClusterMember* chosen = route == pool::Route::primary ? members.back() : members[next_replica_++ % members.size()];
   return Target{.host = chosen->host, .port = chosen->port, .member = chosen->name,
                 .term = route == pool::Route::primary ? news_.term : 0};
 }
@@ -413,6 +438,7 @@ void ClientDirectory::apply(const ClusterNews& news) {
   core.set_route(pool::Route::primary, primary);
   core.set_route(pool::Route::replica, readers);
   core.set_route(pool::Route::any, readers);
+  retire_readers();
   if (!questions_.empty() && !core.is_open(pool::Route::primary)) answer_from_memory();
 }
 

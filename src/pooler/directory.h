@@ -93,6 +93,9 @@ class ClientDirectory : public pool::Directory {
   [[nodiscard]] Found find_entry(std::string_view name) const;
   static pool::Database make_database(const Found& found, std::string_view requested);
   void settle_servers(const Entry& entry);
+  // The members that may serve this route now. `slack`: by how much max_lag may be exceeded.
+  [[nodiscard]] std::vector<const ClusterMember*> members_for(pool::Route route, const Entry& entry, int slack) const;
+  void retire_readers();
   Result<Target> cluster_target(const pool::Pool& pool, const Entry& entry);
   void answer_from_memory();
   void answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem, bool of_config = false);

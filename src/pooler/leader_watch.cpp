@@ -181,7 +181,8 @@ struct LeaderWatch::Impl {
       auto status = wire::parse_status_answer(answer->body);
       if (!status || !status->pgdba || static_cast<uint64_t>(status->pgdba->term) != term || status->pgdba->lock_ms.value_or(0) <= 0) continue;
       if (agent_until < sent) log::info("pooler", "etcd is away; the leader proves itself for {} ms", *status->pgdba->lock_ms);
-      agent_until = sent + std::chrono::milliseconds(*status->pgdba->lock_ms);
+      // It stops its server a while before that (ha/settings.h: ttl/12); what is under way then shall have ended.
+      agent_until = sent + std::chrono::milliseconds(*status->pgdba->lock_ms) - ttl() / 6;
       agent_term = term;
       tell();
     }

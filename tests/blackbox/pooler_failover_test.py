@@ -182,7 +182,9 @@ def test_idle_clients_notice_nothing(cluster):
         answers = [session.query("select pg_is_in_recovery()", 20) for session in sessions]
         assert [answer.value for answer in answers] == ["f"] * len(sessions), answers
         cluster.wait_healthy()
-        cluster.primary().postmaster().kill()
+        old = cluster.primary()
+        old.postmaster().kill()
+        wait_until("another primary", 30, lambda: [node for node in cluster.primaries() if node is not old])
         answers = [session.query("select pg_is_in_recovery()", 30) for session in sessions]
         assert [answer.value for answer in answers] == ["f"] * len(sessions), answers
     finally:
@@ -249,6 +251,24 @@ def test_reads_go_to_replicas_and_survive_the_loss_of_one(cluster):
     cluster.wait_healthy()
 
 
+def test_reads_leave_a_replica_that_becomes_primary(cluster):
+    reads = cluster.pooled("postgres_ro")
+    sessions = [Session(reads.conninfo(name="reader"), 20) for _ in range(4)]
+    try:
+        def all_on_replicas():
+            rows = [session.query("select pg_is_in_recovery(), inet_server_port()", 20) for session in sessions]
+            assert all(row.outcome == "ok" for row in rows), rows
+            return all(row.row[0] == "t" for row in rows)
+        wait_until("reads on a replica", 20, all_on_replicas)
+        for _ in range(2):  # at least one of them had the connections
+            switch_over(cluster)
+            cluster.wait_healthy()
+            wait_until("reads on a replica again", 20, all_on_replicas)
+    finally:
+        for session in sessions:
+            session.close()
+
+
 # Roles.
 
 def fresh_role(cluster, name, password):
@@ -305,6 +325,15 @@ def test_pooler_killed_is_restarted(cluster):
         journal.settle()
         assert len(journal.errors()) <= journal.writers
     assert cluster.status()["pooler"]["restarts"] >= 1
+
+
+def test_a_switchover_does_not_wait_for_a_pooler_that_was_killed(cluster):
+    old = cluster.pooler()
+    old.kill()
+    wait_until("another pooler", 20, lambda: (new := cluster.pooler()) and new.pid != old.pid)
+    wait_until("it leads to the primary", 20, lambda: ask(cluster.pooled().conninfo(), "select 1", 20))
+    switch_over(cluster)
+    cluster.wait_healthy()
 
 
 def test_pooler_by_the_verbs(cluster):
