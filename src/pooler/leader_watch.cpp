@@ -228,6 +228,8 @@ struct LeaderWatch::Impl {
 
   Task<void> register_and_drain() {
     BootTime renewed{};
+    // The cluster's ttl is the lease's: an agent waits for a pooler that was killed no longer than for another member.
+    while (watch->view() == nullptr) co_await loop.sleep_for(20ms);
     for (;;) {
       const Duration lease_ttl = std::max<Duration>(ttl(), 2s);
       if (lease == 0) {

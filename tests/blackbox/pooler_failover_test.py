@@ -334,6 +334,14 @@ def test_a_switchover_does_not_wait_for_a_pooler_that_was_killed(cluster):
     wait_until("it leads to the primary", 20, lambda: ask(cluster.pooled().conninfo(), "select 1", 20))
     switch_over(cluster)
     cluster.wait_healthy()
+    # One that stays away is waited for until its lease ends, which is the cluster's ttl.
+    cluster.act("kill", "pooler")
+    time.sleep(cluster.ttl + 1.5)
+    try:
+        switch_over(cluster)
+    finally:
+        cluster.act("start", "pooler")
+    cluster.wait_healthy()
 
 
 def test_pooler_by_the_verbs(cluster):

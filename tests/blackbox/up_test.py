@@ -64,15 +64,17 @@ def test_impossible_number_of_nodes_is_a_usage_error(program, make_cluster, node
     assert not os.path.exists(cluster.data_dir)
 
 
-def test_taken_port_names_port_holder_flag_and_a_free_offset(make_cluster):
+@pytest.mark.parametrize("whose", ["pg-replica-1", "pooler"])
+def test_taken_port_names_port_holder_flag_and_a_free_offset(make_cluster, whose):
     cluster = make_cluster()
+    port = cluster.pooler_port if whose == "pooler" else cluster[whose].port
     with socket.socket() as holder:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", cluster["pg-replica-1"].port))
+        holder.bind(("127.0.0.1", port))
         holder.listen()
         result = cluster.up(code=None)
         assert result.code == 1, result
-        assert str(cluster["pg-replica-1"].port) in result.err
+        assert str(port) in result.err
         assert str(os.getpid()) in result.err and "python" in result.err, f"the holder is not named: {result}"
         found = re.search(r"--port-offset[= ](\d+)", result.err)
         assert found, f"no flag that helps: {result}"
