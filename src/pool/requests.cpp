@@ -31,13 +31,13 @@ Requests::Failed Requests::error() {
   Failed failed;
   surplus_ += passed_over_;
   passed_over_ = 0;
-  answered_ = true;
   if (count_ == 0) return failed;
   const Request head = request_of(ring_[first_]);
   // A failed query or function call is followed by its ReadyForQuery; an error while the server waits for nothing but
   // Sync answers that Sync (a failed commit of an implicit transaction).
   if (head == Request::query || head == Request::function_call || head == Request::sync) {
     in_copy_ = false;
+    answered_ = true;
     return failed;
   }
   if (show_of(ring_[first_]) == Show::duplicate) failed.duplicate = undo_.front().client_name;

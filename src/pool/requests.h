@@ -91,10 +91,12 @@ class Requests {
 
   // A message of type '1', '2', '3', 'n', 'T', 'C', 'I', 's' or 'V' has come. False: it answers a request of our own.
   bool answer(char type) {
-    answered_ = true;
     if (count_ == 0) return true;
     const uint8_t head = ring_[first_];
-    if (!answers(type, request_of(head))) return true;
+    if (!answers(type, request_of(head))) {
+      answered_ = true;
+      return true;
+    }
     const bool shown = show_of(head) != Show::hide;
     pop();
     return shown;
@@ -187,7 +189,7 @@ class Requests {
   bool skipping_ = false;
   bool in_copy_ = false;
   bool unsynced_ = false;     // something was sent that only a Sync ends
-  bool answered_ = false;     // something has come since the last ReadyForQuery
+  bool answered_ = false;     // something of a Query's answer has come
   uint32_t ends_ = 0;         // copy_end entries in the ring, never at its head
   uint32_t passed_over_ = 0;  // Syncs that the server skips if this COPY goes well
   uint32_t known_ = 0;        // entries of undo_ with a statement

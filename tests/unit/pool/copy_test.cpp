@@ -174,6 +174,14 @@ TEST(PoolCopy, ends_where_the_server_ends_it) {
        > a: D(a1) C(SELECT 1) Z(I)
       )",
        [](Rig& rig) { rig.settings.pool_mode = PoolMode::session; }},
+      {"COPY after COPY fails in one pipeline, and the end belongs to none of them", R"(
+       a: Q(copy) d(bad) Q(copy) d(bad) P(,select) f(why) S Q(select 1)
+       > 1: Q(copy) d(bad) Q(copy) d(bad) P(,select) f(why) S Q(select 1)
+       1: G E(22P02,bad) Z(I) G E(22P02,bad) Z(I) 1 Z(I)
+       > a: G E(22P02,bad) Z(I) G E(22P02,bad) Z(I) 1 Z(I)
+       1: D(a1) C(SELECT 1) Z(I)
+       > a: D(a1) C(SELECT 1) Z(I)
+      )"},
   };
   for (const ScriptRow& row : rows) expect_script(row);
 }
