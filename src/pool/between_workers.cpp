@@ -95,6 +95,11 @@ void Core::adopt(Transfer transfer, Pool& pool) {
     close_server(server, "the primary has moved");
     return;
   }
+  // An order that came while it was on its way.
+  if (pool.paused || paused_ || server.connected_at <= pool.reconnected_at) {
+    close_server(server, "an administrator wants new connections");
+    return;
+  }
   if (server.close_when_free) {
     close_server(server, server.close_reason);
     return;

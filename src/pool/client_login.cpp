@@ -375,6 +375,10 @@ void Core::login_proved(Client& client) {
     const std::string text = "no such database: " + login.database;
     return close_client(client, {.sqlstate = "3D000", .text = text});
   }
+  if (disabled(database->name)) {
+    const std::string text = "database does not allow connections: " + database->name;
+    return close_client(client, {.text = text});
+  }
   if (login.method == Method::any) {
     if (!database->forced_user) {
       host_.log(LogLevel::error, &client, "auth_type=any requires forced user");

@@ -181,6 +181,7 @@ struct Pool {
   bool paused = false;
   bool serving = false;          // serve_queue() is at work
   Moment lifetime_ended_at = 0;
+  Moment reconnected_at = 0;     // servers from before are not lent
   Stats stats;
 };
 

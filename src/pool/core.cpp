@@ -214,6 +214,7 @@ void Core::close_server(Server& server, std::string_view why) {
   }
   publish(pool);
   open_servers(pool);
+  if (server_gone_) server_gone_();
 }
 
 // What the client of a server that has died is told: nothing that is not certain, and nothing twice.
@@ -265,6 +266,7 @@ Pool& Core::pool_for(Database& database, const std::string& server_user, const U
   if (user != nullptr && user->pool_mode) pool->mode = *user->pool_mode;
   pool->defaults = parameters_.empty();
   pool->share = ledger_.share(*pool);
+  pool->paused = paused_databases_.contains(database.name);
   pools_.push_back(std::move(pool));
   return *pools_.back();
 }

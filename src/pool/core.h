@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -137,6 +138,26 @@ class Core {
   bool drop_pool(Pool& pool);
   // Closes the server now when nobody has it, else when it comes back.
   void retire(Server& server, std::string_view why);
+  // What an administrator may order (admin.cpp). `database` empty: all of them. A paused database lends no server; the ones
+  // it has are closed as they are released.
+  void pause(std::string_view database);
+  bool resume(std::string_view database);  // false: was not paused
+  void kill(std::string_view database);    // also closes its clients and servers at once
+  void reconnect(std::string_view database);
+  // The id as people see it: PgBouncer's has 31 bits.
+  static uint64_t shown_id(const Conn& conn) { return conn.id & 0x7fffffff; }
+  bool kill_client(uint64_t shown_id);     // false: there is none
+  void set_disabled(std::string_view database, bool disabled);  // refuses new clients
+  [[nodiscard]] bool paused(std::string_view database) const;   // itself, not because everything is
+  [[nodiscard]] bool disabled(std::string_view database) const { return disabled_.contains(database); }
+  struct Remaining {
+    int servers = 0;  // all that are there
+    int marked = 0;   // to be closed when they are released
+  };
+  [[nodiscard]] Remaining remaining(std::string_view database) const;
+  // Called whenever a server connection has ended; must not call back.
+  void watch_servers(std::function<void()> gone) { server_gone_ = std::move(gone); }
+  [[nodiscard]] const ClientList& clients() const { return clients_; }
 
  private:
   friend struct CoreTest;
@@ -257,6 +278,9 @@ class Core {
   bool ask_others(Pool& pool);
   Transfer take_out(Server& server);
 
+  // admin.cpp
+  void let_go(Pool& pool, std::string_view why);
+
   // maintain.cpp
   void tick_pool(Pool& pool);
   void tick_lent(Pool& pool);
@@ -278,6 +302,8 @@ class Core {
   Batch answers_;  // made-up answers to the client whose requests are at hand
   std::array<RouteState, 4> routes_;
   bool paused_ = false;
+  std::set<std::string, std::less<>> paused_databases_, disabled_;
+  std::function<void()> server_gone_;
   Moment now_ = 0;
   Moment swept_at_ = 0;
   const size_t worker_;

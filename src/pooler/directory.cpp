@@ -1,6 +1,8 @@
 #include "pooler/directory.h"
 
 #include <algorithm>
+#include <chrono>
+#include <unistd.h>
 #include <utility>
 
 #include "conf/pooler_rules.h"
@@ -16,6 +18,7 @@ namespace {
 
 // So long a login waits for auth_query when an earlier answer is known: longer than a planned switchover mostly takes.
 constexpr pool::Moment kKnownSecretAfter = 1'000'000;
+constexpr std::string_view kConsole = "pgbouncer";  // its database, and the user that needs no password
 
 }  // namespace
 
@@ -49,8 +52,8 @@ void ClientDirectory::reload(std::shared_ptr<const Loaded> loaded) {
     *user = found != nullptr ? core_user(*found) : pool::User{};
     user->name = name;
   }
-  for (const Entry* entry : moved) settle_servers(*entry);
   if (worker_ == nullptr) return;
+  for (const Entry* entry : moved) settle_servers(*entry);
   for (const auto& pool : worker_->core().pools()) {
     if (pool->user_settings == nullptr) pool->user_settings = settings_of(pool->user);
     pool::PoolMode mode = pool->database->pool_mode.value_or(settings_.pool_mode);
@@ -165,6 +168,8 @@ const pool::User* ClientDirectory::settings_of(std::string_view user) {
 
 pool::Method ClientDirectory::method_for(const pool::Client& client, std::string_view database, std::string_view user) {
   const conf::PoolerSettings& settings = loaded_->config.settings;
+  // Who may run the process may also look after it.
+  if (database == kConsole && owns_process(client)) return pool::Method::external;
   switch (settings.auth_type) {
     case conf::AuthType::any: return pool::Method::any;
     case conf::AuthType::trust: return pool::Method::trust;
@@ -343,9 +348,29 @@ pool::Credentials ClientDirectory::credentials(const pool::Pool& pool) {
 }
 
 std::string ClientDirectory::may_use_console(const pool::Client& client, bool) {
+  return console_rights(client) == ConsoleRights::none ? "not allowed" : "";
+}
+
+// Over the unix socket, as the user of this process.
+bool ClientDirectory::owns_process(const pool::Client& client) const {
+  if (client.user_name != kConsole) return false;
+  const auto peer = worker_->peer_process(client);
+  return peer && peer->uid == ::geteuid();
+}
+
+ConsoleRights ClientDirectory::console_rights(const pool::Client& client) const {
   const conf::PoolerSettings& settings = loaded_->config.settings;
-  const bool allowed = settings.admin_users.contains(client.user_name) || settings.stats_users.contains(client.user_name);
-  return allowed ? "" : "not allowed";
+  if (settings.admin_users.contains(client.user_name) || owns_process(client)) return ConsoleRights::all;
+  return settings.stats_users.contains(client.user_name) ? ConsoleRights::read : ConsoleRights::none;
+}
+
+void ClientDirectory::each_database(const std::function<void(const pool::Database&, const conf::DatabaseEntry&)>& call) const {
+  for (const conf::DatabaseEntry& entry : loaded_->config.databases) {
+    if (!entry.is_template()) call(core_database(entry, entry.name), entry);
+  }
+  for (const auto& [name, entry] : databases_) {
+    if (entry->conf != nullptr && entry->conf->is_template()) call(entry->database, *entry->conf);
+  }
 }
 
 std::string ClientDirectory::admit_client(const pool::Client& client, const pool::Database& database) {
@@ -435,7 +460,9 @@ void ClientDirectory::apply(const ClusterNews& news) {
   readers.open = news.known && !news.members.empty();
   pool::Core& core = worker_->core();
   if (moved) log::info("pooler", "the primary is {} term={}", news.leader.empty() ? "not known" : news.leader, news.term);
+  const pool::RouteState before = core.route(pool::Route::primary);
   core.set_route(pool::Route::primary, primary);
+  note_change(before, moved);
   core.set_route(pool::Route::replica, readers);
   core.set_route(pool::Route::any, readers);
   retire_readers();
@@ -449,6 +476,20 @@ void ClientDirectory::answer_from_memory() {
     if (own->pool->database->route == pool::Route::primary && secrets_.secret(question.user)) known.push_back(own);
   }
   for (pool::Client* own : known) answered(*own, false, std::nullopt, "nobody leads just now");
+}
+
+void ClientDirectory::note_change(const pool::RouteState& before, bool moved) {
+  pool::Core& core = worker_->core();
+  const pool::RouteState& now = core.route(pool::Route::primary);
+  const bool stale = before.open && before.fresh_until != 0 && core.now() > before.fresh_until;
+  if (closed_since_ == 0 && stale) closed_since_ = before.fresh_until;
+  if (closed_since_ == 0 && !now.open) closed_since_ = core.now();
+  if (!now.open) return;
+  if (moved || closed_since_ != 0) {
+    change_.at = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+    change_.held_us = closed_since_ == 0 ? 0 : core.now() - closed_since_;
+  }
+  closed_since_ = 0;
 }
 
 std::string ClientDirectory::verify_query(const pool::Pool& pool) {

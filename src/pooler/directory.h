@@ -21,6 +21,15 @@
 
 namespace pgdba::pooler {
 
+// What a client may do on the console.
+enum class ConsoleRights : uint8_t { none, read, all };
+
+// How long the newest change of the primary took, as this worker saw it.
+struct LeaderChange {
+  int64_t at = 0;       // microseconds since 1970; 0: there was none yet
+  int64_t held_us = 0;  // no server could be lent meanwhile
+};
+
 class ClientDirectory : public pool::Directory {
  public:
   ClientDirectory(std::shared_ptr<const Loaded> loaded, std::string seed, SecretCache& secrets);
@@ -38,6 +47,10 @@ class ClientDirectory : public pool::Directory {
   pool::Pool* pool_of(const std::string& database, const std::string& user);
   // Whether a server of that worker still leads where its database does.
   [[nodiscard]] bool is_current(const pool::Server& server, const pool::Pool& pool) const;
+  [[nodiscard]] const LeaderChange& last_change() const { return change_; }
+  [[nodiscard]] ConsoleRights console_rights(const pool::Client& client) const;
+  // The databases that are configured, and the ones that "*" has made.
+  void each_database(const std::function<void(const pool::Database&, const conf::DatabaseEntry&)>& call) const;
   // The address of the next server for this entry; hosts take turns.
   Result<Target> target_of(const pool::Pool& pool);
 
@@ -96,6 +109,8 @@ class ClientDirectory : public pool::Directory {
   // The members that may serve this route now. `slack`: by how much max_lag may be exceeded.
   [[nodiscard]] std::vector<const ClusterMember*> members_for(pool::Route route, const Entry& entry, int slack) const;
   void retire_readers();
+  bool owns_process(const pool::Client& client) const;
+  void note_change(const pool::RouteState& before, bool moved);
   Result<Target> cluster_target(const pool::Pool& pool, const Entry& entry);
   void answer_from_memory();
   void answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem, bool of_config = false);
@@ -106,6 +121,8 @@ class ClientDirectory : public pool::Directory {
   SecretCache& secrets_;
   ClusterNews news_;
   size_t next_replica_ = 0;
+  LeaderChange change_;
+  int64_t closed_since_ = 0;  // when lending to the primary stopped; 0: it goes on
   Worker* worker_ = nullptr;
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> databases_;
   std::map<std::string, std::unique_ptr<pool::User>, std::less<>> users_;

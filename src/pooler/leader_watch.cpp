@@ -77,6 +77,7 @@ struct LeaderWatch::Impl {
     ClusterNews out;
     out.known = true;
     out.trouble = watch->trouble();
+    out.as_of_us = std::chrono::duration_cast<std::chrono::microseconds>(view.as_of.time_since_epoch()).count();
     out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>((view.as_of + ttl() / 2).time_since_epoch()).count();
     if (view.initialize) out.system_identifier = static_cast<uint64_t>(std::strtoull(view.initialize->value.c_str(), nullptr, 10));
     if (view.leader) out.leader = view.leader->value;

@@ -42,6 +42,7 @@ struct ClusterNews {
   uint64_t system_identifier = 0;
   std::string leader;        // empty: nobody
   bool switching = false;    // a planned switchover drains
+  int64_t as_of_us = 0;        // when this was proved current, on CLOCK_BOOTTIME
   int64_t fresh_until_us = 0;  // on CLOCK_BOOTTIME
   std::vector<ClusterMember> members;
   std::string trouble;       // why etcd is not heard

@@ -51,6 +51,7 @@ Process::Process(Arguments arguments, Loaded loaded)
 
 Process::~Process() {
   end_watch();
+  http_.reset();
   for (std::thread& thread : threads_) {
     if (thread.joinable()) thread.join();
   }
@@ -174,6 +175,18 @@ Result<void> Process::start() {
   for (const Listeners::Socket& socket : listeners_.sockets()) {
     workers_[socket.worker]->listen(socket.fd, socket.tcp, socket.shared);
     if (socket.worker == 0) log::info("pooler", "listening on {}", socket.text);
+  }
+  console_ = std::make_unique<Console>(workers_);
+  for (auto& worker : workers_) {
+    worker->use_console(console_.get());
+    worker->use_process(this);
+  }
+  if (settings.http_listen) {
+    http_ = std::make_unique<HttpEndpoint>(*console_);
+    if (auto listening = http_->start(*settings.http_listen); !listening) {
+      return fail(listening.error().code, "http_listen: " + listening.error().text);
+    }
+    log::info("pooler", "http on {}", conf::format_address(*settings.http_listen));
   }
   if (auto watched = watch_cluster(); !watched) return watched;
   running_ = count;

@@ -18,6 +18,8 @@
 #include "pooler/api_watch.h"
 #include "pooler/arguments.h"
 #include "pooler/config.h"
+#include "pooler/console/console.h"
+#include "pooler/console/http.h"
 #include "pooler/daemon.h"
 #include "pooler/directory.h"
 #include "pooler/leader_watch.h"
@@ -99,6 +101,8 @@ class Process : public ProcessControl {
   Resolver resolver_;
   std::vector<std::unique_ptr<ClientDirectory>> directories_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<Console> console_;
+  std::unique_ptr<HttpEndpoint> http_;
   std::mutex watching_;  // of the two
   std::unique_ptr<LeaderWatch> watch_;
   std::unique_ptr<ApiWatch> api_watch_;

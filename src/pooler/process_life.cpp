@@ -155,6 +155,11 @@ Result<bool> Process::set(std::string_view key, std::string_view value) {
   if (key.starts_with("auth_")) {
     if (std::vector<std::string> errors = load_auth_files(fresh); !errors.empty()) return fail(Errc::invalid, errors.front());
   }
+  if (key.find("_tls_") != std::string_view::npos) {
+    auto tls = load_tls(fresh.config.settings);
+    if (!tls) return fail(Errc::invalid, tls.error().text);
+    fresh.tls = std::move(*tls);
+  }
   apply(std::move(fresh));
   return true;
 }

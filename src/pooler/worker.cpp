@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "net/log.h"
+#include "pooler/console/console.h"
 #include "pooler/digest.h"
 #include "pooler/directory.h"
 #include "pooler/limits.h"
@@ -180,6 +181,7 @@ void Worker::run() {
       next_tick = now + kTick;
       core_.tick();
       directory_.tick(now);
+      if (console_ != nullptr) console_->tick(*this);
       expire();
     }
     if (!departures_.empty()) depart();
@@ -344,6 +346,9 @@ void Worker::want_input(pool::Conn& of, bool wanted) {
 
 void Worker::close(pool::Conn& conn) {
   waiting_.erase(conn.id);
+  if (conn.is_client && console_ != nullptr && static_cast<pool::Client&>(conn).state == pool::ClientState::console) {
+    console_->closed(*this, static_cast<pool::Client&>(conn));
+  }
   if (conn.is_client && static_cast<pool::Client&>(conn).own) {
     if (auto proxy = proxies_.find(&conn); proxy != proxies_.end()) {
       const std::function<void()> ended = std::move(proxy->second);
@@ -605,16 +610,22 @@ conf::IpAddress Worker::peer_of(const pool::Client& client) const {
   return socket == nullptr ? conf::IpAddress{} : socket->peer;
 }
 
-std::string Worker::peer_user(const pool::Client& client) const {
-  const Socket* socket = socket_of(client);
+std::optional<Worker::PeerProcess> Worker::peer_process(const pool::Conn& conn) const {
+  const Socket* socket = socket_of(conn);
   ucred who{};
   socklen_t size = sizeof who;
-  if (socket == nullptr || socket->peer.size != 0) return {};
-  if (::getsockopt(socket->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) return {};
+  if (socket == nullptr || socket->peer.size != 0) return std::nullopt;
+  if (::getsockopt(socket->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) return std::nullopt;
+  return PeerProcess{who.pid, who.uid};
+}
+
+std::string Worker::peer_user(const pool::Client& client) const {
+  const std::optional<PeerProcess> who = peer_process(client);
+  if (!who) return {};
   passwd entry{};
   passwd* found = nullptr;
   std::array<char, 4096> buffer;
-  if (::getpwuid_r(who.uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) return {};
+  if (::getpwuid_r(who->uid, &entry, buffer.data(), buffer.size(), &found) != 0 || found == nullptr) return {};
   return entry.pw_name;
 }
 
@@ -709,9 +720,18 @@ std::string Worker::server_certificate_digest(const pool::Server& server) {
   return tls == nullptr ? std::string() : tls->peer_digest();
 }
 
-void Worker::console_begins(pool::Client& client) { core_.client_gone(client); }
+void Worker::console_begins(pool::Client& client) {
+  if (console_ != nullptr) console_->begins(*this, client);
+  else core_.client_gone(client);
+}
 
-size_t Worker::console_input(pool::Client&, std::string_view bytes) { return bytes.size(); }
+size_t Worker::console_input(pool::Client& client, std::string_view bytes) {
+  return console_ != nullptr ? console_->input(*this, client, bytes) : bytes.size();
+}
+
+void Worker::help(std::function<void()> work, std::function<void()> done) {
+  helpers_.submit(std::move(work), [this, done = std::move(done)] { post(done); });
+}
 
 void Worker::ask_worker(pool::Pool& pool, size_t worker) {
   // Pools live as long as their worker. The names are copied: the other worker reads them while we go on.

@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <sys/socket.h>
 #include <unordered_map>
@@ -32,8 +33,10 @@ struct Target {
 };
 
 class ClientDirectory;
+class Console;
 class Limits;
 class Resolver;
+class ProcessControl;
 
 class Worker : public pool::Host {
  public:
@@ -49,11 +52,27 @@ class Worker : public pool::Host {
   void post(std::function<void()> work);  // from any thread: runs on this one
 
   [[nodiscard]] pool::Core& core() { return core_; }
+  [[nodiscard]] ClientDirectory& directory() { return directory_; }
+  [[nodiscard]] size_t number() const { return number_; }
+
+  // Before run(). Without a console its clients are closed; without a process it cannot reload, set or shut down.
+  void use_console(Console* console) { console_ = console; }
+  void use_process(ProcessControl* process) { process_ = process; }
+  [[nodiscard]] ProcessControl* process() const { return process_; }
+  // Slow work on a helper thread; `done` then runs on this worker's.
+  void help(std::function<void()> work, std::function<void()> done);
 
   // For the directory. The peer's address; size 0: a unix socket. The system's user on the other end of a unix socket.
   conf::IpAddress peer_of(const pool::Client& client) const;
   std::string peer_user(const pool::Client& client) const;
   const TlsStream* tls_of(const pool::Conn& conn) const;  // null: it is not encrypted
+  // The process on the other end of a unix socket.
+  struct PeerProcess {
+    int64_t pid = 0;
+    uint32_t uid = 0;
+  };
+  std::optional<PeerProcess> peer_process(const pool::Conn& conn) const;
+  [[nodiscard]] const Socket* socket(const pool::Conn& conn) const { return socket_of(conn); }
   std::string admit(const pool::Client& client, const pool::Database& database);
   void forget(const pool::Client& client, const pool::Database& database);
   // The login ends with these words.
@@ -119,6 +138,8 @@ class Worker : public pool::Host {
   Resolver& resolver_;
   const std::vector<std::unique_ptr<Worker>>& colleagues_;
   const size_t number_;
+  Console* console_ = nullptr;
+  ProcessControl* process_ = nullptr;
   int epoll_;
   int wakeup_;
   pool::Core core_;

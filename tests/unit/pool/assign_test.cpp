@@ -427,7 +427,7 @@ TEST(PoolAssign, first_come_first_served) {
        1! up
        > a: S(client_encoding,UTF8) S(DateStyle,ISO) S(TimeZone,UTC) S(standard_conforming_strings,on) S(application_name,) S(server_version,15) K Z(I)
        b! in
-       > b: F(53300,no more connections allowed (max_client_conn))
+       > b: F(08P01,no more connections allowed (max_client_conn))
        > b! closed
        a! gone
        > a! closed

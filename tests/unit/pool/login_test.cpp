@@ -130,14 +130,14 @@ TEST(PoolLogin, an_unknown_user_sees_the_same_salt_each_time) {
   rig.end();
 }
 
-TEST(PoolLogin, trust_needs_a_known_user_and_any_does_not) {
+TEST(PoolLogin, trust_needs_a_known_user_and_any_a_forced_one) {
   Rig rig;
   rig.run("z! in\n1! up\n");
   Login login(rig);
   EXPECT_EQ(Login::heard(login.begin("u")), kIn);
   EXPECT_EQ(Login::heard(login.begin("nobody")), "F(28P01,\"trust\" authentication failed)");
-  rig.directory.method = Method::any;
-  EXPECT_EQ(Login::heard(login.begin("u")), kIn);
+  rig.directory.method = Method::any;  // the name counts for nothing, so the database has to say whose servers they are
+  EXPECT_EQ(Login::heard(login.begin("u")), "F(08P01,bouncer config error)");
   rig.directory.method = Method::reject;
   EXPECT_EQ(Login::heard(login.begin("u")), "F(28000,login rejected)");
   rig.end();

@@ -10,7 +10,7 @@ namespace {
 
 std::shared_ptr<const Loaded> loaded(const std::string& databases) {
   auto none = [](const std::string&) -> Result<std::string> { return fail(Errc::not_found, "no file"); };
-  conf::PoolerReading read = conf::read_pooler_ini("test.ini", "[databases]\n" + databases + "[pgbouncer]\nlisten_port = 1\n", none);
+  conf::PoolerReading read = conf::read_pooler_ini("test.ini", "[databases]\n" + databases + "[pgbouncer]\nlisten_port = 1\ncluster_api = http://localhost\n", none);
   EXPECT_EQ(read.errors, std::vector<std::string>{});
   auto out = std::make_shared<Loaded>();
   out->config = std::move(read.config);
