@@ -3,6 +3,7 @@ clients that are at work."""
 import contextlib
 import json
 import os
+import pwd
 import re
 import shutil
 import signal
@@ -15,6 +16,7 @@ import psycopg2
 import pytest
 from harness import ports, tree
 from harness.cluster import PROGRAM, fresh_folder
+from harness.pooler import OWNER, USER
 from harness.processes import memory_kib
 from harness.servers import Etcd, Server, as_user, http, kill_everything_below
 from harness.waiting import wait_until
@@ -83,6 +85,19 @@ COLUMNS = {
 }
 
 
+@contextlib.contextmanager
+def effective_user(name):
+    """Root as somebody else; for others nothing changes."""
+    if os.geteuid() != 0 or name is None:
+        yield
+        return
+    os.seteuid(pwd.getpwnam(name).pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 def columns(spec):
     words = [word.partition(":") for word in spec.split()]
     return [(name, TYPES[kind or "s"]) for name, _, kind in words]
@@ -120,7 +135,7 @@ watcher = pool_size=7 max_user_connections=9
 [peers]
 5 = host=127.0.0.1 port=9
 [pgbouncer]
-listen_addr = 127.0.0.1
+{OWNER}listen_addr = 127.0.0.1
 listen_port = {self.port}
 unix_socket_dir = {folder}
 auth_type = trust
@@ -326,7 +341,8 @@ def test_who_may_do_what(bench):
     with pytest.raises(psycopg2.OperationalError, match="not allowed"):
         psycopg2.connect(bench.dsn(user="nobody"))
     # The process' own user needs neither a password nor an entry, over the unix socket.
-    own = psycopg2.connect(f"host={bench.folder} port={bench.port} user=pgbouncer dbname=pgbouncer")
+    with effective_user(USER):
+        own = psycopg2.connect(f"host={bench.folder} port={bench.port} user=pgbouncer dbname=pgbouncer")
     own.autocommit = True
     with contextlib.closing(own), own.cursor() as cursor:
         cursor.execute("RECONNECT")
@@ -552,7 +568,7 @@ def test_show_cluster_and_health_follow_the_leader_key(bench, folder):
     port, http_port = ports.free_ports(2)
     ini = os.path.join(folder, "cluster.ini")
     with open(ini, "w") as file:
-        file.write(f"[databases]\npostgres = role=primary user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
+        file.write(f"[databases]\npostgres = role=primary user=postgres\n[pgbouncer]\n{OWNER}listen_addr = 127.0.0.1\nlisten_port = {port}\n"
                    f"unix_socket_dir =\nauth_type = trust\nauth_file = {bench.folder}/users.txt\nadmin_users = boss\npool_mode = transaction\n"
                    f"workers = 2\nhttp_listen = 127.0.0.1:{http_port}\ncluster_dcs = etcd://{etcd.endpoints[0]}\ncluster_scope = demo\n")
     pooler = Server("pooler", [PROGRAM, "pooler", ini], f"{folder}/pooler.log").start()

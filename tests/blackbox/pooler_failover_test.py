@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from harness import ports, processes
+from harness.pooler import OWNER
 from harness.client import Session, Unreachable, ask
 from harness.journal import Journal
 from harness.probe import PrimaryProbe
@@ -97,7 +98,7 @@ def test_several_switchovers_in_a_row(cluster):
 def test_two_poolers_take_part_in_a_switchover(cluster, folder):
     port = ports.free_ports(1)[0]
     with open(os.path.join(cluster.data_dir, "pooler", "pooler.ini")) as file:
-        text = re.sub(r"(?m)^listen_port.*$", f"listen_port = {port}", file.read())
+        text = re.sub(r"(?m)^listen_port.*$", f"listen_port = {port}\n" + OWNER, file.read())
     ini = os.path.join(folder, "second.ini")
     with open(ini, "w") as file:
         file.write(text)

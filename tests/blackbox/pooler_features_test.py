@@ -15,6 +15,7 @@ import time
 import psycopg
 import pytest
 
+from harness.pooler import OWNER
 from harness import ports
 from harness.cluster import PROGRAM, fresh_folder
 
@@ -107,15 +108,14 @@ class Pooler:
         lines = ["[databases]"]
         for name, text in databases.items():
             lines.append(f"{name} = host=127.0.0.1 port={postgres.port} {text}")
-        lines += ["[pgbouncer]"] + [f"{key} = {value}" for key, value in values.items()] + [more]
+        lines += ["[pgbouncer]", OWNER] + [f"{key} = {value}" for key, value in values.items()] + [more]
         self.file = f"{folder}/pooler-{self.port}.ini"
         pathlib.Path(self.file).write_text("\n".join(lines) + "\n", encoding="utf8")
-        self.options = unprivileged(folder)
         self.process = None
 
     def start(self):
         with open(self.log, "a", encoding="utf8") as log:
-            self.process = subprocess.Popen([PROGRAM, "pooler", self.file], stdout=log, stderr=log, **self.options)
+            self.process = subprocess.Popen([PROGRAM, "pooler", self.file], stdout=log, stderr=log)
         deadline = time.monotonic() + 20
         while True:
             try:

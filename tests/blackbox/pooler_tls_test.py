@@ -16,6 +16,7 @@ import time
 import psycopg
 import pytest
 
+from harness.pooler import OWNER
 from harness import ports
 from harness.cluster import PROGRAM, fresh_folder
 from harness.servers import as_user
@@ -179,7 +180,7 @@ class Pooler:
     def file(self):
         path = f"{self.folder}/p.ini"
         with open(path, "w") as file:
-            file.write("[databases]\npostgres = " + " ".join(f"{key}={value}" for key, value in self.target.items()) + "\n[pgbouncer]\n")
+            file.write("[databases]\npostgres = " + " ".join(f"{key}={value}" for key, value in self.target.items()) + "\n[pgbouncer]\n" + OWNER)
             file.writelines(f"{name} = {value}\n" for name, value in self.settings.items())
         return path
 

@@ -14,6 +14,8 @@ BIN = max((path for path in [f"/usr/lib/postgresql/{major}/bin" for major in ran
           default="")
 USER = "postgres" if os.geteuid() == 0 else None
 SUPERUSER = "postgres"
+# For [pgbouncer]. Root starts the pooler, which then gives it up: the clone may lie where this user may not read.
+OWNER = f"user = {USER}\n" if USER else ""
 
 
 def answers(port):
@@ -53,10 +55,10 @@ class Pooler:
         self.ini, self.users = f"{folder}/{name}.ini", f"{folder}/{name}.users"
         self.databases, self.settings, self.user_lines = databases, settings, users
         self.write()
-        self.server = Server(name, [PROGRAM, "pooler", self.ini], f"{folder}/{name}.log", USER)
+        self.server = Server(name, [PROGRAM, "pooler", self.ini], f"{folder}/{name}.log")
 
     def write(self):
-        common = f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\nauth_file = {self.users}\n"
+        common = f"[pgbouncer]\n{OWNER}listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\nauth_file = {self.users}\n"
         trust = "" if "auth_type" in self.settings else "auth_type = trust\n"
         for path, text in ((self.users, self.user_lines), (self.ini, f"[databases]\n{self.databases}\n{common}{trust}{self.settings}\n")):
             with open(path, "w") as file:
