@@ -90,17 +90,23 @@ log_connections = 0
 log_disconnections = 0
 log_stats = 0
 {f"workers = {workers}" if workers > 1 else ""}
-{"user = postgres" if name == "pgdba" else ""}
 """)
         for path in (self.folder, users, ini):
             shutil.chown(path, "postgres", "postgres")
         self.callgrind = self.folder / "callgrind.out"
         wrap = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={self.callgrind}"] if valgrind else []
+        who = {}
         if name == "pgdba":
-            command = [*wrap, str(ROOT / "bin" / "pgdba"), "pooler", str(ini)]
+            # Not as root, and from where postgres may read it.
+            program = folder / "pgdba"
+            if not program.exists():
+                shutil.copy(ROOT / "bin" / "pgdba", program)
+            command = [*wrap, str(program), "pooler", str(ini)]
+            account = pwd.getpwnam("postgres")
+            who = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         else:
             command = tree.command("13", [*wrap, "/usr/sbin/pgbouncer", str(ini)], user="postgres", bind=[folder])
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(self.folder / "log", "w"), preexec_fn=self.limits)
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(self.folder / "log", "w"), preexec_fn=self.limits, **who)
         deadline = time.monotonic() + 60
         while True:
             try:

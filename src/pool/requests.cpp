@@ -20,13 +20,6 @@ void Requests::show_last(std::string client_name) {
   undo_.back().client_name = std::move(client_name);
 }
 
-std::optional<Request> Requests::due_fake() {
-  if (count_ == 0 || show_of(ring_[first_]) != Show::fake) return std::nullopt;
-  const Request request = request_of(ring_[first_]);
-  pop();
-  return request;
-}
-
 Requests::Failed Requests::error() {
   Failed failed;
   surplus_ += passed_over_;

@@ -87,7 +87,12 @@ class Requests {
   void show_last(std::string client_name);
 
   // The head of the queue is a made-up answer: which request it answers. Nothing when an answer of the server is due first.
-  std::optional<Request> due_fake();
+  std::optional<Request> due_fake() {
+    if (count_ == 0 || show_of(ring_[first_]) != Show::fake) return std::nullopt;
+    const Request request = request_of(ring_[first_]);
+    pop();
+    return request;
+  }
 
   // A message of type '1', '2', '3', 'n', 'T', 'C', 'I', 's' or 'V' has come. False: it answers a request of our own.
   bool answer(char type) {

@@ -3,12 +3,20 @@
 #include <array>
 #include <cerrno>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 namespace pgdba::pooler {
 
 namespace {
+
+// The C library's own wrappers are cancellation points, which in a program with threads cost more than the rest of them: about
+// 50 instructions each, four times in a transaction. Nobody cancels a thread here.
+ssize_t quick_send(int fd, const char* data, size_t size) {
+  return ::syscall(SYS_sendto, fd, data, size, MSG_NOSIGNAL, nullptr, 0);
+}
+ssize_t quick_receive(int fd, char* into, size_t size) { return ::syscall(SYS_recvfrom, fd, into, size, 0, nullptr, nullptr); }
 
 constexpr size_t kPieces = 64;  // what a Batch holds
 constexpr size_t kKept = 1 << 18;  // a thread keeps this much room for what it encrypts
@@ -35,12 +43,12 @@ bool Socket::send(std::span<const pool::Slice> slices) {
     }
     ssize_t sent = 0;
     if (count == 1) {
-      sent = ::send(fd, slices[0].data, slices[0].size, MSG_NOSIGNAL);
+      sent = quick_send(fd, slices[0].data, slices[0].size);
     } else {
       msghdr message{};
       message.msg_iov = pieces.data();
       message.msg_iovlen = count;
-      sent = ::sendmsg(fd, &message, MSG_NOSIGNAL);
+      sent = ::syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL);
     }
     if (sent < 0 && errno != EAGAIN && errno != EINTR) {
       broken = true;
@@ -83,7 +91,7 @@ Read Socket::receive(char* into, size_t size, size_t& got) {
     return result;
   }
   for (;;) {
-    const ssize_t result = ::recv(fd, into, size, 0);
+    const ssize_t result = quick_receive(fd, into, size);
     if (result > 0) {
       got = static_cast<size_t>(result);
       return Read::data;
