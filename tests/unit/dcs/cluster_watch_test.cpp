@@ -84,20 +84,20 @@ struct FakeStore : dcs::Store {
   for (int i = 0; i < 2000 && !(condition); ++i) co_await t.loop.sleep_for(1ms); \
   EXPECT_TRUE(condition)
 
-struct WatchTest : ::testing::Test {
+struct ClusterWatchTest : ::testing::Test {
   net::Loop loop;
   FakeStore store{loop};
   int changes = 0;
   ClusterWatch watch{loop, store, kPrefix, [this] { ++changes; }};
 
-  WatchTest() {
+  ClusterWatchTest() {
     store.now.header = {7, 1, 10, 2};
     store.now.kvs = {leader_key("a", 5)};
     watch.want_fresh(10s);
   }
   // Runs the watch beside the steps of the test.
   void with_watch(Task<void> steps) {
-    auto body = [](WatchTest& t, Task<void> inner) -> Task<void> {
+    auto body = [](ClusterWatchTest& t, Task<void> inner) -> Task<void> {
       net::Job job = t.loop.start(t.watch.run(), "watch");
       co_await std::move(inner);
       co_await job.stop();
@@ -106,8 +106,8 @@ struct WatchTest : ::testing::Test {
   }
 };
 
-TEST_F(WatchTest, reads_once_then_follows_the_events) {
-  auto steps = [](WatchTest& t) -> Task<void> {
+TEST_F(ClusterWatchTest, reads_once_then_follows_the_events) {
+  auto steps = [](ClusterWatchTest& t) -> Task<void> {
     WAIT_UNTIL(t.watch.view() != nullptr);
     EXPECT_EQ(t.watch.view()->leader->value, "a");
     EXPECT_EQ(t.store.watched_from, std::vector<int64_t>{10});
@@ -121,8 +121,8 @@ TEST_F(WatchTest, reads_once_then_follows_the_events) {
 }
 
 // A watch on a member that is cut off from its quorum goes on answering.
-TEST_F(WatchTest, events_and_progress_do_not_make_the_view_younger) {
-  auto steps = [](WatchTest& t) -> Task<void> {
+TEST_F(ClusterWatchTest, events_and_progress_do_not_make_the_view_younger) {
+  auto steps = [](ClusterWatchTest& t) -> Task<void> {
     WAIT_UNTIL(t.watch.view() != nullptr);
     const BootTime read_at = t.watch.view()->as_of;
     t.store.event(leader_key("b", 11), 11);
@@ -137,8 +137,8 @@ TEST_F(WatchTest, events_and_progress_do_not_make_the_view_younger) {
   with_watch(steps(*this));
 }
 
-TEST_F(WatchTest, a_write_of_our_own_proves_its_sending_time_once_the_watch_shows_it) {
-  auto steps = [](WatchTest& t) -> Task<void> {
+TEST_F(ClusterWatchTest, a_write_of_our_own_proves_its_sending_time_once_the_watch_shows_it) {
+  auto steps = [](ClusterWatchTest& t) -> Task<void> {
     WAIT_UNTIL(t.watch.view() != nullptr);
     const BootTime read_at = t.watch.view()->as_of;
     const BootTime sent = t.loop.now();
@@ -154,8 +154,8 @@ TEST_F(WatchTest, a_write_of_our_own_proves_its_sending_time_once_the_watch_show
   with_watch(steps(*this));
 }
 
-TEST_F(WatchTest, a_reading_that_the_watch_has_overtaken_proves_its_time_and_takes_nothing_back) {
-  auto steps = [](WatchTest& t) -> Task<void> {
+TEST_F(ClusterWatchTest, a_reading_that_the_watch_has_overtaken_proves_its_time_and_takes_nothing_back) {
+  auto steps = [](ClusterWatchTest& t) -> Task<void> {
     WAIT_UNTIL(t.watch.view() != nullptr);
     // The reading is evaluated at 10; before its answer comes the watch delivers 11.
     t.store.event(leader_key("b", 11), 11);
@@ -168,8 +168,8 @@ TEST_F(WatchTest, a_reading_that_the_watch_has_overtaken_proves_its_time_and_tak
   with_watch(steps(*this));
 }
 
-TEST_F(WatchTest, compaction_reads_again_and_watches_from_there) {
-  auto steps = [](WatchTest& t) -> Task<void> {
+TEST_F(ClusterWatchTest, compaction_reads_again_and_watches_from_there) {
+  auto steps = [](ClusterWatchTest& t) -> Task<void> {
     WAIT_UNTIL(t.watch.view() != nullptr);
     t.store.now.header.revision = 40;
     t.store.now.kvs = {leader_key("c", 39)};
@@ -185,8 +185,8 @@ TEST_F(WatchTest, compaction_reads_again_and_watches_from_there) {
 }
 
 // etcd wiped (W13): the new one counts from 1 and must replace the view although its revision is lower.
-TEST_F(WatchTest, another_etcd_replaces_the_view) {
-  auto steps = [](WatchTest& t) -> Task<void> {
+TEST_F(ClusterWatchTest, another_etcd_replaces_the_view) {
+  auto steps = [](ClusterWatchTest& t) -> Task<void> {
     WAIT_UNTIL(t.watch.view() != nullptr);
     t.store.now.header = {8, 1, 2, 1};
     t.store.now.kvs = {};
@@ -203,8 +203,8 @@ TEST_F(WatchTest, another_etcd_replaces_the_view) {
 }
 
 // A snapshot restored under the same cluster id.
-TEST_F(WatchTest, a_revision_that_goes_back_replaces_the_view) {
-  auto steps = [](WatchTest& t) -> Task<void> {
+TEST_F(ClusterWatchTest, a_revision_that_goes_back_replaces_the_view) {
+  auto steps = [](ClusterWatchTest& t) -> Task<void> {
     WAIT_UNTIL(t.watch.view() != nullptr);
     t.store.now.header.revision = 4;
     t.store.now.kvs = {leader_key("old", 3)};
@@ -218,9 +218,9 @@ TEST_F(WatchTest, a_revision_that_goes_back_replaces_the_view) {
   with_watch(steps(*this));
 }
 
-TEST_F(WatchTest, an_old_view_is_read_again_and_a_silent_etcd_leaves_it_old) {
+TEST_F(ClusterWatchTest, an_old_view_is_read_again_and_a_silent_etcd_leaves_it_old) {
   watch.want_fresh(20ms);
-  auto steps = [](WatchTest& t) -> Task<void> {
+  auto steps = [](ClusterWatchTest& t) -> Task<void> {
     WAIT_UNTIL(t.watch.view() != nullptr);
     net::Job fresh = t.loop.start(t.watch.stay_fresh(), "fresh");
     WAIT_UNTIL(t.store.readings >= 4);
