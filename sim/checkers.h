@@ -57,11 +57,11 @@ class Checkers {
   [[nodiscard]] model::Term newest_term() const { return newest_term_; }
   [[nodiscard]] int primaries() const { return primaries_; }
   [[nodiscard]] Time last_acknowledged() const { return last_acknowledged_; }
+  [[nodiscard]] bool counts_copies() const;
 
  private:
   void check_all(int member);
   [[nodiscard]] int copies(RecordId record, int without) const;
-  [[nodiscard]] bool counts_copies() const;
 
   World& world_;
   std::vector<RecordId> unacknowledged_;

@@ -240,6 +240,13 @@ void Etcd::put_pooler(const std::string& id, const model::PoolerRecord& record) 
   changed();
 }
 
+bool Etcd::put_pooler(const std::string& id, const model::PoolerRecord& record, model::LeaseId lease, model::Revision expected) {
+  if (!leases_.contains(lease) || meta_of(state_, {model::KeyKind::pooler, id}).mod != expected) return false;
+  commit(make_pooler(state_, id, record, state_.revision + 1, lease));
+  changed();
+  return true;
+}
+
 void Etcd::put_config(const model::DynamicConfig& config) {
   commit(make_config(state_, config, state_.revision + 1));
   changed();

@@ -76,6 +76,8 @@ class Etcd {
   void delete_key(const model::Key& key);
   void put(const model::Key& key, const ha::Value& value);
   void put_pooler(const std::string& id, const model::PoolerRecord& record);
+  // Under a lease, if the key's mod revision is still `expected`. False: it is not, or the lease has ended.
+  bool put_pooler(const std::string& id, const model::PoolerRecord& record, model::LeaseId lease, model::Revision expected);
   void put_config(const model::DynamicConfig& config);
   void revoke(model::LeaseId lease);
 

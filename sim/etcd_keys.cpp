@@ -106,10 +106,11 @@ Change make_config(const model::ClusterView& before, const model::DynamicConfig&
   return store<model::DynamicConfig>(key, {config, revision, meta.create != 0 ? meta.create : revision, 0}, revision);
 }
 
-Change make_pooler(const model::ClusterView& before, const std::string& id, const model::PoolerRecord& record, model::Revision revision) {
+Change make_pooler(const model::ClusterView& before, const std::string& id, const model::PoolerRecord& record, model::Revision revision,
+                   model::LeaseId lease) {
   Key key{KeyKind::pooler, id};
   KeyMeta meta = meta_of(before, key);
-  return store<model::PoolerRecord>(key, {record, revision, meta.create != 0 ? meta.create : revision, 0}, revision);
+  return store<model::PoolerRecord>(key, {record, revision, meta.create != 0 ? meta.create : revision, lease}, revision);
 }
 
 Change make_delete(const Key& key, model::Revision revision) {

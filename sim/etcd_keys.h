@@ -20,7 +20,8 @@ using Change = std::function<void(model::ClusterView&)>;
 Change make_put(const model::ClusterView& before, const model::Key& key, const ha::Value& value, model::LeaseId lease,
                 model::Revision revision);
 Change make_config(const model::ClusterView& before, const model::DynamicConfig& config, model::Revision revision);
-Change make_pooler(const model::ClusterView& before, const std::string& id, const model::PoolerRecord& record, model::Revision revision);
+Change make_pooler(const model::ClusterView& before, const std::string& id, const model::PoolerRecord& record, model::Revision revision,
+                   model::LeaseId lease = 0);
 Change make_delete(const model::Key& key, model::Revision revision);
 
 std::vector<model::Key> keys_of_lease(const model::ClusterView& view, model::LeaseId lease);

@@ -58,6 +58,7 @@ class Injector {
   void etcd();
   void postgres();
   void operators();
+  void poolers();
 
   World& world_;
   Random dice_;
@@ -93,7 +94,10 @@ void Injector::isolate(int victim, Duration length) {
     cut(place, victim, length);
   };
   if (etcd_too) with(world_.network.etcd());
-  if (clients_too) with(world_.network.clients());
+  if (clients_too) {
+    with(world_.network.clients());
+    for (int i = 0; i < world_.plan.poolers; ++i) with(world_.network.pooler(i));
+  }
   world_.note("fault: {} is isolated for {} ms{}", world_.name(victim), to_ms(length), etcd_too ? ", from etcd too" : "");
 }
 
@@ -107,6 +111,7 @@ void Injector::edit_config(const std::function<void(model::DynamicConfig&)>& edi
 void Injector::inject() {
   world_.note("fault: {}", to_string(kind_));
   if (kind_ == Kind::scene) return play_scene(world_, world_.plan.focus, dice_.next());
+  if (kind_ >= Kind::freeze_pooler) return poolers();
   if (kind_ <= Kind::freeze_postgres || kind_ == Kind::kill_everything) {
     processes();
   } else if (kind_ <= Kind::power_loss || kind_ == Kind::lose_cache || kind_ == Kind::lose_disk) {
@@ -310,6 +315,30 @@ void Injector::postgres() {
       for (int i = 0; i < world_.plan.members; ++i) {
         if (world_.node(i).shell) world_.node(i).shell->fail_job();
       }
+  }
+}
+
+void Injector::poolers() {
+  if (!world_.pooled) return;
+  SimPooler& pooler = world_.pooled->pooler(static_cast<int>(dice_.below(static_cast<uint64_t>(world_.pooled->poolers()))));
+  const Duration length = draw_skewed(dice_, 50ms, world_.ttl_now() * 3);
+  switch (kind_) {
+    case Kind::freeze_pooler: pooler.freeze(length); break;
+    case Kind::kill_pooler: pooler.kill(length); break;
+    case Kind::lag_pooler: {
+      const Duration lag = draw_skewed(dice_, 100ms, 4s);
+      world_.note("fault: the watch of {} lags by {} ms", pooler.name(), to_ms(lag));
+      pooler.slow_watch(lag, world_.events.now() + length);
+      break;
+    }
+    default: {
+      const int far = dice_.chance(0.4) ? world_.network.etcd() : dice_.chance(0.7) ? leader_mostly() : world_.network.clients();
+      const uint64_t ways = dice_.below(3);
+      world_.note("fault: {} -{} {} for {} ms", pooler.name(), ways == 0 ? "x-" : ways == 1 ? "x>" : "<x",
+                  far < world_.plan.members ? world_.name(far) : far == world_.network.etcd() ? "etcd" : "its clients", to_ms(length));
+      if (ways != 2) cut(pooler.place(), far, length);
+      if (ways != 1) cut(far, pooler.place(), length);
+    }
   }
 }
 

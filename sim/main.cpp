@@ -23,10 +23,11 @@ constexpr const char* kUsage =
     "  --first S       beginning with seed S (default 1)\n"
     "  --seed S        replay one seed with its trace\n"
     "  --jobs J        threads (default: one per processor)\n"
-    "  --mutate RULE   switch one rule of ha/rules.h off\n"
-    "  --focus RULE    the directed schedule for RULE\n"
+    "  --mutate RULE   switch one rule of ha/rules.h or pool/rules.h off\n"
+    "  --focus RULE    the directed schedule for RULE (of ha/rules.h, or \"pool\")\n"
     "  --minimise      with --seed: leave out the faults that the violation does not need\n"
     "  --safety-only   judge A and B only, not C and D\n"
+    "  --no-poolers    only the modelled pooler\n"
     "  --stop          at the first violation\n"
     "  --list-rules    names and meanings\n";
 
@@ -42,6 +43,7 @@ struct Arguments {
 
 int list_rules() {
   for (const pgdba::ha::RuleName& rule : pgdba::ha::rule_names()) fmt::print("{:4} {}\n", rule.name, rule.what);
+  for (const pgdba::pool::RuleName& rule : pgdba::pool::rule_names()) fmt::print("{}: of the pooler\n", rule.name);
   return 0;
 }
 
@@ -58,11 +60,21 @@ bool parse(int argc, char** argv, Arguments& arguments) {
       arguments.minimise = true;
     } else if (word == "--safety-only") {
       arguments.options.liveness = false;
+    } else if (word == "--no-poolers") {
+      arguments.options.poolers = false;
     } else if (word == "--stop") {
       arguments.stop = true;
     } else if ((word == "--mutate" || word == "--focus") && i + 1 < argc) {
       std::string rule = argv[++i];
       auto flag = pgdba::ha::find_rule(rule);
+      if (auto pool = pgdba::pool::find_rule(rule); pool && word == "--mutate") {
+        arguments.options.pool_rules.*(*pool) = false;
+        continue;
+      }
+      if (rule == pgdba::sim::kPoolFocus && word == "--focus") {
+        arguments.options.focus = rule;
+        continue;
+      }
       if (!flag) {
         fmt::print(stderr, "no rule is called {}; --list-rules names them\n", rule);
         return false;
@@ -94,7 +106,7 @@ Verdict run_one(uint64_t seed, const Options& options, std::vector<std::string>*
 }
 
 std::set<size_t> minimise(uint64_t seed, Options options, const Verdict& first) {
-  size_t faults = pgdba::sim::draw_plan(seed, options.focus).faults.size();
+  size_t faults = pgdba::sim::draw_plan(seed, options.focus, options.poolers).faults.size();
   for (size_t chunk = faults; chunk >= 1; chunk /= 2) {
     for (size_t begin = 0; begin < faults; begin += chunk) {
       Options fewer = options;
@@ -131,6 +143,7 @@ int run_many(const Arguments& arguments) {
   unsigned jobs = arguments.jobs != 0 ? arguments.jobs : std::max(1u, std::thread::hardware_concurrency());
   std::atomic<uint64_t> next{arguments.first};
   std::atomic<uint64_t> violations{0}, waits{0}, acknowledged{0}, primaries{0}, done{0}, steps{0}, events{0};
+  std::atomic<uint64_t> pooled_ok{0}, pooled_failed{0}, pooled_unknown{0}, pooled_reads{0};
   std::mutex printing;
   uint64_t end = arguments.first + arguments.seeds;
   auto begun = std::chrono::steady_clock::now();
@@ -145,6 +158,10 @@ int run_many(const Arguments& arguments) {
       steps += verdict.steps;
       events += verdict.events;
       if (verdict.waits) ++waits;
+      pooled_ok += verdict.pooled.ok;
+      pooled_failed += verdict.pooled.failed;
+      pooled_unknown += verdict.pooled.unknown;
+      pooled_reads += verdict.pooled.reads;
       if (!verdict.violation) continue;
       ++violations;
       std::lock_guard lock(printing);
@@ -160,6 +177,8 @@ int run_many(const Arguments& arguments) {
   fmt::print("{} seeds in {:.1f} s ({:.1f} per second): {} violations; {} wait for a person; {} writes acknowledged, {} changes of primary, {} steps, {} events\n",
              done.load(), seconds, static_cast<double>(done) / seconds, violations.load(), waits.load(), acknowledged.load(), primaries.load(), steps.load(),
              events.load());
+  fmt::print("through real poolers: {} transactions ok, {} failed, {} indeterminate; {} reads\n", pooled_ok.load(), pooled_failed.load(),
+             pooled_unknown.load(), pooled_reads.load());
   return violations > 0 ? 1 : 0;
 }
 

@@ -3,7 +3,7 @@
 namespace pgdba::sim {
 
 Network::Network(Events& events, Random& random, const Plan& plan)
-    : events_(events), random_(random), plan_(plan), members_(plan.members), places_(plan.members + 2),
+    : events_(events), random_(random), plan_(plan), members_(plan.members), places_(plan.members + 2 + plan.poolers),
       links_(static_cast<size_t>(places_ * places_)) {}
 
 Duration Network::latency() {

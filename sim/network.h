@@ -13,10 +13,11 @@ namespace pgdba::sim {
 
 class Network {
  public:
-  // Places: the members are 0 … members - 1.
+  // Places: the members are 0 … members - 1, then etcd, the clients, the poolers.
   Network(Events& events, Random& random, const Plan& plan);
   [[nodiscard]] int etcd() const { return members_; }
   [[nodiscard]] int clients() const { return members_ + 1; }
+  [[nodiscard]] int pooler(int i) const { return members_ + 2 + i; }
 
   [[nodiscard]] Duration latency();
   // Calls `fn` when the message has arrived.

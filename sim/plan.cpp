@@ -11,6 +11,7 @@ namespace pgdba::sim {
 namespace {
 
 using Kind = Fault::Kind;
+using model::SyncMode;
 
 constexpr std::string_view kNames[] = {
     "kill_postmaster", "crash_backend",   "kill_agent",      "freeze_agent",    "kill_guardian",     "freeze_guardian",
@@ -125,14 +126,59 @@ void draw_faults(Plan& plan, Random& random) {
   }
 }
 
+// Planned switchovers, deaths of primaries and pauses of poolers, and clients that write all the time.
+void focus_on_poolers(Plan& plan, Random& random) {
+  plan.mode = SyncMode::quorum;
+  plan.ttl = 3s;
+  plan.fresh = false;
+  plan.tags.assign(plan.tags.size(), {});
+  plan.strict = false;
+  plan.lost_request = plan.lost_answer = plan.late_request = 0;
+  plan.think = 25ms;
+  plan.pooled_writers = 4;
+  plan.pool_size = 3;
+  plan.faults.clear();
+  static constexpr Kind kinds[] = {Kind::switchover, Kind::switchover, Kind::power_loss, Kind::kill_postmaster, Kind::freeze_node,
+                                   Kind::stop_outside, Kind::revoke_lease, Kind::reject_members, Kind::isolate_member,
+                                   Kind::freeze_pooler, Kind::cut_pooler, Kind::cut_pooler, Kind::lag_pooler};
+  for (Time at = 4s; at < plan.length - 2s; at += draw(random, 300ms, 3s)) add(plan, random, kinds[random.below(std::size(kinds))], at);
+}
+
+// With dice of their own, so that they change nothing of what else a seed draws.
+void draw_poolers(Plan& plan) {
+  Random random(plan.seed * 0x9E3779B97F4A7C15ull + 0x706f6f6c);
+  if (plan.focus.empty() && random.chance(0.35)) return;
+  plan.poolers = random.chance(0.5) ? 2 : 1;
+  plan.pooled_writers = static_cast<int>(random.between(1, 4));
+  plan.pooled_readers = random.chance(0.4) ? 1 : 0;
+  plan.writers = std::max(0, plan.writers - plan.pooled_writers);  // the others go through the old model
+  plan.pool_size = static_cast<int>(random.between(1, 3));
+  plan.pool_statements = random.chance(0.4) ? 1 : 200;
+  plan.pool_checks = random.chance(0.3);
+  plan.pool_wait = random.chance(0.25) ? draw(random, 2s, 10s) : 120s;
+  plan.pooler_backlog = sometimes(random, 0.05);
+  if (random.chance(0.5)) return;
+  const Duration mean = draw_skewed(random, 2s, 15s);
+  for (Time at = 2s + draw(random, 10ms, mean); at < plan.length - 1s; at += draw(random, 10ms, mean * 2)) {
+    add(plan, random, static_cast<Kind>(static_cast<int>(Kind::freeze_pooler) + static_cast<int>(random.below(4))), at);
+  }
+}
+
 }  // namespace
 
 std::string_view to_string(Fault::Kind kind) {
-  if (kind == Kind::scene) return "scene";
+  switch (kind) {
+    case Kind::scene: return "scene";
+    case Kind::freeze_pooler: return "freeze_pooler";
+    case Kind::kill_pooler: return "kill_pooler";
+    case Kind::cut_pooler: return "cut_pooler";
+    case Kind::lag_pooler: return "lag_pooler";
+    default: break;
+  }
   return kNames[static_cast<size_t>(kind)];
 }
 
-Plan draw_plan(uint64_t seed, const std::string& focus) {
+Plan draw_plan(uint64_t seed, const std::string& focus, bool poolers) {
   Random random(seed);
   Plan plan;
   plan.seed = seed;
@@ -141,6 +187,11 @@ Plan draw_plan(uint64_t seed, const std::string& focus) {
   draw_speeds(plan, random);
   if (focus.empty()) {
     draw_faults(plan, random);
+    if (poolers) draw_poolers(plan);
+  } else if (focus == kPoolFocus) {
+    draw_faults(plan, random);
+    draw_poolers(plan);
+    focus_on_poolers(plan, random);
   } else {
     apply_focus(plan, random);
   }

@@ -62,6 +62,10 @@ struct Fault {
     swap_faults,       // a standby goes away for a while and another one after it: sync sets change
     kCount,
     scene,  // of the plan's focus (scenes.h); never drawn otherwise
+    freeze_pooler,     // these are drawn with dice of their own, where there are real poolers
+    kill_pooler,
+    cut_pooler,        // from etcd, a member or its clients
+    lag_pooler,        // its watch lags
   };
   Time at{};
   Kind kind = Kind::kill_postmaster;
@@ -112,12 +116,24 @@ struct Plan {
   int direct_writers = 1;
   int readers = 2;
   Duration think = 60ms;      // between two writes of one client
+  // Clients that go through real poolers (pooler_host.h).
+  int poolers = 0;
+  int pooled_writers = 0;
+  int pooled_readers = 0;
+  int pool_size = 2;
+  size_t pool_statements = 200;
+  bool pool_checks = false;   // check query and lifetime often
+  Duration pool_wait = 120s;  // query_wait_timeout
+  double pooler_backlog = 0;  // a socket that does not take all at once
 
   std::vector<Fault> faults;
 };
 
-// `focus`: empty or the name of a rule of ha/rules.h.
-Plan draw_plan(uint64_t seed, const std::string& focus);
+// The focus of the pooler's own rules (pool/rules.h).
+inline constexpr std::string_view kPoolFocus = "pool";
+
+// `focus`: empty, the name of a rule of ha/rules.h, or kPoolFocus.
+Plan draw_plan(uint64_t seed, const std::string& focus, bool poolers = true);
 std::string describe(const Plan& plan);
 
 }  // namespace pgdba::sim

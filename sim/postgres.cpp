@@ -8,7 +8,7 @@
 
 namespace pgdba::sim {
 
-Postgres::Postgres(World& world, int member) : world_(world), member_(member) {}
+Postgres::Postgres(World& world, int member) : sessions(world, member), world_(world), member_(member) {}
 
 void Postgres::run(Duration delay, std::function<void()> fn) {
   world_.events.after(delay, [this, life = server.life(), fn = std::move(fn)]() mutable { server.run(life, std::move(fn)); });
@@ -93,6 +93,7 @@ void Postgres::drop_clients() {
 
 void Postgres::postmaster_gone() {
   postmaster_ = false;
+  sessions.end(SessionEnd::orphaned);
   close_all();
   if (!told_to_stop) exit_unexpected = true;
   world_.pg_event(member_);
@@ -129,6 +130,7 @@ void Postgres::kill_rest(std::function<void()> done) {
 
 void Postgres::vanish() {
   if (!server.alive()) return;
+  sessions.end(SessionEnd::vanished);
   told_to_stop = true;
   postmaster_ = false;
   server_ended();
@@ -137,6 +139,7 @@ void Postgres::vanish() {
 
 void Postgres::server_ended() {
   close_all();
+  sessions.end(SessionEnd::killed);
   drop_clients();
   postmaster_ = false;
   phase_ = Phase::stopped;
@@ -149,6 +152,7 @@ void Postgres::server_ended() {
 
 void Postgres::crash_backend() {
   if (!postmaster_ || phase_ == Phase::starting) return;
+  sessions.end(SessionEnd::crash);
   if (world_.options.rules.h3_agent_restarts) {
     postmaster_gone();
     server_ended();
@@ -174,6 +178,7 @@ void Postgres::stop_fast(std::function<void()> done) {
     return;
   }
   if (phase_ == Phase::stopping) return;  // once more; whoever asks hears of the end as everybody does
+  sessions.end(SessionEnd::shutdown);
   if (phase_ == Phase::starting || phase_ == Phase::recovery || phase_ == Phase::promoting) {
     phase_ = Phase::stopping;
     close_receiver();
@@ -250,6 +255,7 @@ void Postgres::promote(std::function<void(bool)> done) {
     exhausted_ = true;
     world_.note("{}: PROMOTED to timeline {}, term {}, at {}", world_.name(member_), next, loaded_.term, format_lsn(end()));
     world_.checkers.on_primary(member_);
+    sessions.promoted();
     pump();
     world_.pg_event(member_);
     done(true);

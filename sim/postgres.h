@@ -16,6 +16,7 @@
 
 #include "events.h"
 #include "model/local.h"
+#include "pg_wire.h"
 #include "wal.h"
 
 namespace pgdba::sim {
@@ -69,6 +70,7 @@ class Postgres {
 
   DataDirectory dir;
   Process server;  // all processes of the last postmaster; it ends with the last of them
+  Sessions sessions;  // of clients that speak the protocol
 
   // ---- life
   void start();                     // from files alone, as pg_ctl does
@@ -83,7 +85,8 @@ class Postgres {
   void lose_tail(size_t records);
 
   // ---- use
-  void client_write(bool old_session, std::function<void(WriteResult)> reply);
+  // `written`: where the write stands in the log, as soon as it does.
+  void client_write(bool old_session, std::function<void(WriteResult)> reply, std::function<void(RecordId)> written = {});
   bool client_read();
   RecordId append(Record::Kind kind);
   void probe_sync(std::function<void(bool)> done);

@@ -290,7 +290,7 @@ void Postgres::release_to(Lsn end, int count) {
 
 void Postgres::acknowledge(RecordId record) { world_.checkers.on_acknowledged(record, member_); }
 
-void Postgres::client_write(bool old_session, std::function<void(WriteResult)> reply) {
+void Postgres::client_write(bool old_session, std::function<void(WriteResult)> reply, std::function<void(RecordId)> written) {
   // The gate keeps new connections out; a session from before it was closed goes on (G5).
   bool may = old_session ? postmaster_ && answers() : takes_clients();
   if (!may || phase_ != Phase::primary) {
@@ -301,7 +301,7 @@ void Postgres::client_write(bool old_session, std::function<void(WriteResult)> r
   ++statements_;
   uint64_t life = server.life();
   // The statement runs in a backend: it needs the server's memory, not its postmaster.
-  run(work, [this, reply, life] {
+  run(work, [this, reply, written = std::move(written), life] {
     --statements_;
     if (phase_ != Phase::primary) {
       reply(WriteResult::failed);
@@ -309,6 +309,7 @@ void Postgres::client_write(bool old_session, std::function<void(WriteResult)> r
     }
     RecordId record = append(Record::Kind::write);
     world_.checkers.on_written(record);
+    if (written) written(record);
     run(draw_skewed(world_.random, 50us, world_.plan.disk), [this, reply, record, life] {
       if (phase_ != Phase::primary || server.life() != life) {
         reply(WriteResult::unknown);

@@ -4,16 +4,17 @@
 
 namespace pgdba::sim {
 
-World::World(uint64_t seed, const Options& o) : World(draw_plan(seed, o.focus), o) {}
+World::World(uint64_t seed, const Options& o) : World(draw_plan(seed, o.focus, o.poolers), o) {}
 
 World::World(Plan p, Options o)
-    : options(std::move(o)), plan(std::move(p)), random(plan.seed * 0x9E3779B97F4A7C15ull + 1), network(events, random, plan), etcd(*this),
+    : options(std::move(o)), plan(std::move(p)), random(plan.seed * 0x9E3779B97F4A7C15ull + 1), pooled_random(plan.seed * 0x9E3779B97F4A7C15ull + 2), network(events, random, plan), etcd(*this),
       checkers(*this), clients(*this) {
   static const char* names[] = {"a", "b", "c", "d", "e", "f", "g"};
   for (int i = 0; i < plan.members; ++i) {
     nodes_.push_back(std::make_unique<Node>(*this, i, names[i], plan.tags[static_cast<size_t>(i)]));
   }
   slow_watches_.resize(nodes_.size());
+  if (plan.poolers > 0) pooled = std::make_unique<Pooled>(*this);
 }
 
 World::~World() = default;
@@ -57,6 +58,7 @@ void World::etcd_changed() {
     if (each->agent.alive() && each->shell) each->shell->etcd_event();
   }
   clients.etcd_event();
+  if (pooled) pooled->etcd_event();
 }
 
 int World::leader() const { return etcd.state().leader ? find(etcd.state().leader->value) : -1; }
@@ -117,6 +119,7 @@ void World::begin() {
     events.after(draw(random, 0ms, 300ms), [member = each.get()] { member->start_agent(); });
   }
   clients.start();
+  if (pooled) pooled->start();
   for (size_t i = 0; i < plan.faults.size(); ++i) {
     if (options.without.contains(i)) continue;
     events.at(plan.faults[i].at, [this, i] {
@@ -140,6 +143,7 @@ Verdict World::run() {
   verdict.events = events.executed();
   verdict.primaries = checkers.primaries();
   verdict.longest_gap = clients.journal().longest_gap;
+  if (pooled) verdict.pooled = pooled->journal();
   verdict.faults = plan.faults.size() - options.without.size();
   for (const auto& each : nodes_) verdict.steps += each->shell ? each->shell->steps() : 0;
   for (const auto& each : graveyard_) verdict.steps += each->steps();
@@ -159,7 +163,8 @@ void World::live(Verdict& verdict) {
     if (now_well && !well) well_since = events.now();
     well = now_well;
     // It must stay so, and acknowledge something, before the world is believed to be well.
-    if (well && events.now() - well_since >= 500ms && checkers.last_acknowledged() > well_since) {
+    if (well && events.now() - well_since >= 500ms && checkers.last_acknowledged() > well_since &&
+        (!pooled || pooled->served(well_since, &missing))) {
       verdict.settled_after = well_since - begun;
       return;
     }
@@ -173,7 +178,7 @@ void World::live(Verdict& verdict) {
     states += fmt::format("\n    {}: {}\n       {}", each->name, each->shell ? each->shell->state() + "\n       " + each->shell->summary() : "no agent", each->pg.summary());
   }
   bool writes = leader() >= 0 && node(leader()).pg.is_primary() && node(leader()).pg.takes_clients();
-  checkers.violate(writes ? "D" : "C", missing + states);
+  checkers.violate(writes && !well ? "D" : "C", missing + states);
 }
 
 bool World::settled(std::string* missing) {
@@ -302,6 +307,7 @@ void World::heal() {
   healing_ = true;
   network.heal();
   etcd.stop_lying();
+  if (pooled) pooled->heal();
   etcd.release_holds();
   while (!etcd.available()) etcd.end_stall();
   for (SlowWatch& slow : slow_watches_) slow = {};

@@ -19,16 +19,20 @@
 #include "events.h"
 #include "network.h"
 #include "node.h"
+#include "pool/rules.h"
 #include "plan.h"
+#include "pooled_client.h"
 #include "wal.h"
 
 namespace pgdba::sim {
 
 struct Options {
   ha::Rules rules;
+  pool::Rules pool_rules;
   BrainFactory make_core;
   std::string focus;
   bool trace = false;
+  bool poolers = true;            // real poolers, where the seed has them
   bool liveness = true;           // judge C and D as well
   std::set<size_t> without;       // faults of the plan to leave out (minimising)
 };
@@ -42,6 +46,7 @@ struct Verdict {
   Time settled_after{};   // of the liveness phase
   Time longest_gap{};
   size_t faults = 0;
+  PooledJournal pooled;   // of the clients that went through real poolers
   bool waits = false;     // ended well, with a cluster that only a person can help (waits_for_a_person)
 };
 
@@ -62,11 +67,13 @@ class World {
   Plan plan;
   Events events;
   Random random;
+  Random pooled_random;  // of the poolers and who goes through them: they disturb nobody else's dice
   Records records;
   Network network;
   Etcd etcd;
   Checkers checkers;
   Clients clients;
+  std::unique_ptr<Pooled> pooled;  // null: this seed has no real pooler
   std::vector<std::string> trace;
 
   [[nodiscard]] Node& node(int index) { return *nodes_[static_cast<size_t>(index)]; }

@@ -32,7 +32,7 @@ bool Core::may_lend(const Pool& pool) const { return !pool.paused && !paused_ &&
 // Nobody is known to whom this route leads, or what is known is too old.
 bool Core::held(const Pool& pool) const {
   const RouteState& state = route(pool.database->route);
-  return !state.open || (state.fresh_until != 0 && now_ >= state.fresh_until);
+  return !state.open || (state.fresh_until != 0 && now_ >= state.fresh_until && settings_.rules.fresh_view_only);
 }
 
 void Core::set_route(Route which, RouteState state) {
@@ -49,7 +49,7 @@ void Core::set_route(Route which, RouteState state) {
       std::vector<Server*> old;
       for (ServerList* list : {&pool.idle, &pool.lent, &pool.busy, &pool.arriving}) {
         for (Server& server : *list) {
-          if (server.term < known.term) old.push_back(&server);
+          if (server.term < known.term && settings_.rules.newest_term_only) old.push_back(&server);
         }
       }
       for (Server* server : old) close_server(*server, "the primary has moved");
@@ -89,7 +89,7 @@ bool Core::lend(Pool& pool, Client& client) {
       if (!settings_.server_round_robin) return false;
       continue;
     }
-    if (server.term < route(pool.database->route).term) {
+    if (server.term < route(pool.database->route).term && settings_.rules.newest_term_only) {
       close_server(server, "the primary has moved");
       continue;
     }
@@ -109,7 +109,7 @@ void Core::link(Server& server, Client& client) {
   ++pool.stats.assignments;
   pool.stats.wait_us += static_cast<uint64_t>(now_ - client.request_at);
   if (client.welcome_version != pool.welcome_version) [[unlikely]] refresh_welcome(client);
-  if (server.parameters != client.parameters) {
+  if (server.parameters != client.parameters && settings_.rules.own_parameters) {
     const std::string sql = parameters_.set_query(server.parameters, client.parameters);
     if (!sql.empty()) {
       want_input(client, false);

@@ -16,6 +16,11 @@ namespace {
 // A message up to this size is collected before a server is asked for, so that a slow sender holds none meanwhile.
 constexpr size_t kCollect = 16384;
 
+// The client has only the beginning of a message: it would take whatever we say now for the rest of it.
+bool in_the_middle(const Server& server, const Settings& settings) {
+  return server.pass != 0 && server.chore == Chore::none && settings.rules.whole_messages;
+}
+
 }  // namespace
 
 // Here, where the logins are whole types.
@@ -157,7 +162,7 @@ void Core::send_error(Client& client, std::string_view severity, std::string_vie
 void Core::close_client(Client& client, const Farewell& farewell) {
   if (client.dead) return;
   if (!farewell.text.empty()) {
-    send_error(client, farewell.severity, farewell.sqlstate, farewell.text);
+    if (client.server == nullptr || !in_the_middle(*client.server, settings_)) send_error(client, farewell.severity, farewell.sqlstate, farewell.text);
     host_.log(LogLevel::warning, &client, "pooler error: " + std::string(farewell.text));
   }
   if (!client.own) {
@@ -210,7 +215,7 @@ void Core::close_server(Server& server, std::string_view why) {
   if (client != nullptr && !client->dead) {
     client->server = nullptr;
     if (client->state == ClientState::welcome) pool.replicas.push_back(*client);  // gets another one
-    else close_client(*client, farewell_of(server));
+    else close_client(*client, in_the_middle(server, settings_) ? Farewell{} : farewell_of(server));
   }
   publish(pool);
   open_servers(pool);
@@ -220,7 +225,7 @@ void Core::close_server(Server& server, std::string_view why) {
 // What the client of a server that has died is told: nothing that is not certain, and nothing twice.
 Farewell Core::farewell_of(const Server& server) const {
   if (server.said_goodbye) return {};  // in the server's own words
-  if (server.may_commit) {
+  if (server.may_commit && settings_.rules.doubt_is_said) {
     return {.sqlstate = "08007", .text = "server connection lost: whether the transaction was committed is not known"};
   }
   if (server.status != 'I' || !server.requests.empty()) {

@@ -240,6 +240,7 @@ size_t Core::forward_requests(Client& client, std::string_view in) {
 // Answers that are due although the server has nothing more to say.
 void Core::emit_fakes(Client& client) {
   Requests& requests = client.server->requests;
+  if (client.server->pass != 0 && settings_.rules.whole_messages) return;  // when that message is over
   while (auto request = requests.due_fake()) {
     char* at = answers_.own(wire::kHeadSize);
     at[0] = *request == Request::parse ? wire::backend::parse_complete : wire::backend::close_complete;

@@ -50,10 +50,23 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
   const char* at = in.data();
   const char* run = at;
   const char* const end = at + in.size();
+  // Answers of ours that are due, but not in the middle of a message.
+  const auto emit_due = [&] {
+    if (server.pass != 0 && settings_.rules.whole_messages) return;
+    while (auto request = requests.due_fake()) {
+      batch_.pass(run, at);
+      run = at;
+      char* own = batch_.own(wire::kHeadSize);
+      own[0] = *request == Request::parse ? wire::backend::parse_complete : wire::backend::close_complete;
+      wire::store_u32(own + 1, wire::kMinLength);
+      if (batch_.full()) send_batch(client);
+    }
+  };
   if (server.pass != 0) {
     const size_t more = std::min<size_t>(server.pass, in.size());
     server.pass -= static_cast<uint32_t>(more);
     at += more;
+    emit_due();
   }
   // Between transactions the server goes back; in session mode, and with a replication connection, never.
   const bool lent_by_transaction = client.pool->mode != PoolMode::session && !client.replication;
@@ -120,18 +133,12 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
           server.forgets = false;
           server.cancel_again = false;
         }
-        free = lent_by_transaction && requests.empty() && server.status == 'I';
+        free = lent_by_transaction && (requests.empty() || !settings_.rules.owes_nothing) && server.status == 'I';
         if (free) {
           // It waits for the rest of a message, or may have more to say: it is of no use to anybody else.
-          if (client.pass != 0 || !requests.certain()) server.close_when_free = true;
+          if (settings_.rules.owes_nothing && (client.pass != 0 || !requests.certain())) server.close_when_free = true;
         } else if (server.status != 'I') {
           client.input_at = now_;  // from now on it is idle in its transaction
-          if (client.pool->mode == PoolMode::statement && !client.replication) {
-            at += size;
-            up_to_here();
-            close_client(client, {.text = "transaction blocks not allowed in statement pooling mode"});
-            return in.size();
-          }
         }
         break;
       }
@@ -184,14 +191,7 @@ size_t Core::forward_responses(Server& server, std::string_view in) {
       server.pass = static_cast<uint32_t>(size - have);
       at = end;
     }
-    while (auto request = requests.due_fake()) {
-      batch_.pass(run, at);
-      run = at;
-      char* own = batch_.own(wire::kHeadSize);
-      own[0] = *request == Request::parse ? wire::backend::parse_complete : wire::backend::close_complete;
-      wire::store_u32(own + 1, wire::kMinLength);
-      if (batch_.full()) send_batch(client);
-    }
+    emit_due();
     if (batch_.full()) {
       batch_.pass(run, at);
       run = at;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/secret.h"
+#include "pool/rules.h"
 
 namespace pgdba::pool {
 
@@ -56,6 +57,7 @@ struct Settings {
   std::string login_notify_message;
   int peer_id = 0;           // in cancel keys; 0: no peers
   int connects_at_once = 4;  // per pool
+  Rules rules;
   std::vector<std::string> tracked;                     // parameters that follow the client, beside the five of PgBouncer
   std::vector<std::string> ignored_startup_parameters;  // may hold "options"
 };

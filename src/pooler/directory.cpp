@@ -7,6 +7,7 @@
 
 #include "conf/pooler_rules.h"
 #include "net/log.h"
+#include "pool/follow.h"
 #include "wire/pg_build.h"
 #include "wire/pg_frame.h"
 #include "wire/pg_md5.h"
@@ -451,17 +452,13 @@ void ClientDirectory::apply(const ClusterNews& news) {
   news_ = news;
   bool leader_known = false;
   for (const ClusterMember& member : news.members) leader_known = leader_known || (member.leader && !member.host.empty());
-  pool::RouteState primary;
-  primary.term = news.term;
-  primary.fresh_until = news.fresh_until_us;
-  primary.open = news.known && leader_known && !news.switching;
-  if (!primary.open) primary.why = !news.known ? "the cluster is not known yet" : news.switching ? "a switchover" : "no leader";
-  pool::RouteState readers;
-  readers.open = news.known && !news.members.empty();
+  const pool::ClusterState state{.known = news.known, .leader_reachable = leader_known, .any_member = !news.members.empty(),
+                                 .switching = news.switching, .term = news.term, .fresh_until = news.fresh_until_us};
+  const pool::RouteState readers = pool::reader_route(state);
   pool::Core& core = worker_->core();
   if (moved) log::info("pooler", "the primary is {} term={}", news.leader.empty() ? "not known" : news.leader, news.term);
   const pool::RouteState before = core.route(pool::Route::primary);
-  core.set_route(pool::Route::primary, primary);
+  core.set_route(pool::Route::primary, pool::primary_route(state, settings_.rules));
   note_change(before, moved);
   core.set_route(pool::Route::replica, readers);
   core.set_route(pool::Route::any, readers);
@@ -494,19 +491,11 @@ void ClientDirectory::note_change(const pool::RouteState& before, bool moved) {
 
 std::string ClientDirectory::verify_query(const pool::Pool& pool) {
   if (pool.database->route == pool::Route::fixed) return {};
-  return "SELECT pg_catalog.pg_is_in_recovery(), (SELECT system_identifier FROM pg_catalog.pg_control_system()),"
-         " pg_catalog.current_setting('pgdba.term', true)";
+  return std::string(pool::verify_question());
 }
 
 std::string ClientDirectory::judge(const pool::Server& server, const std::vector<std::optional<std::string>>& row) {
-  if (row.size() != 3 || !row[0] || !row[1]) return "the server did not say what it is";
-  if (news_.system_identifier != 0 && *row[1] != std::to_string(news_.system_identifier)) return "the server belongs to another cluster";
-  if (server.pool->database->route != pool::Route::primary) return {};
-  if (*row[0] != "f") return "the server is not (yet) primary";
-  if (server.term != news_.term) return "the primary has moved";
-  // Its own word for which term it serves; written before it was promoted (ha.md, G5).
-  if (news_.own_term && row[2] != std::to_string(news_.term)) return "the server serves another term";
-  return {};
+  return pool::judge_server(server, row, {.system_identifier = news_.system_identifier, .term = news_.term, .own_term = news_.own_term});
 }
 
 }  // namespace pgdba::pooler

@@ -12,6 +12,7 @@
 #include "net/http_client.h"
 #include "net/log.h"
 #include "net/loop.h"
+#include "pool/follow.h"
 #include "wire/cluster_json.h"
 #include "wire/keys.h"
 #include "wire/rest_cluster.h"
@@ -55,11 +56,7 @@ struct LeaderWatch::Impl {
   int64_t lease = 0;
   model::PoolerRecord record;
   model::Revision record_mod = 0;
-  // Revision of the key as we first saw the switchover that we hold for. The key stays from one switchover to the next, so
-  // that the revision at which it was created tells them not apart.
-  model::Revision draining = 0;
-  BootTime hold_until{};
-  model::Revision given_up = 0;       // the one that we held for long enough
+  pool::SwitchoverHold hold;
   ClusterNews last;
   BootTime lively_until{};
 
@@ -80,15 +77,14 @@ struct LeaderWatch::Impl {
     out.as_of_us = std::chrono::duration_cast<std::chrono::microseconds>(view.as_of.time_since_epoch()).count();
     out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>((view.as_of + ttl() / 2).time_since_epoch()).count();
     if (view.initialize) out.system_identifier = static_cast<uint64_t>(std::strtoull(view.initialize->value.c_str(), nullptr, 10));
-    if (view.leader) out.leader = view.leader->value;
-    if (view.term && (!view.leader || view.term->value.leader == view.leader->value)) {
-      out.term = static_cast<uint64_t>(view.term->value.term);
-      out.own_term = true;
-    } else if (view.leader && !view.term) {
-      out.term = static_cast<uint64_t>(view.leader->create);
-    } else {
-      out.leader.clear();  // a leader whose term is not written: wait for it
-    }
+    std::optional<pool::LeaderKey> leader;
+    std::optional<pool::TermKey> term;
+    if (view.leader) leader = {view.leader->value, view.leader->create};
+    if (view.term) term = {static_cast<uint64_t>(view.term->value.term), view.term->value.leader};
+    pool::Leadership leads = pool::leadership_of(leader, term);
+    out.leader = std::move(leads.leader);
+    out.term = leads.term;
+    out.own_term = leads.own_term;
     if (out.own_term && !out.leader.empty() && agent_term == out.term && agent_until > view.as_of + ttl() / 2) {
       out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>(agent_until.time_since_epoch()).count();
     }
@@ -113,35 +109,37 @@ struct LeaderWatch::Impl {
       }
       out.members.push_back(std::move(one));
     }
-    out.switching = draining != 0;
+    out.switching = hold.holding_for() != 0;
     return out;
   }
 
-  // A switchover that drains, of the leader that we follow: hold. Anything else: do not.
   void follow_switchover(const model::ClusterView& view) {
     using State = model::Switchover::State;
-    const auto& key = view.switchover;
-    const bool holds = key && (key->value.state == State::draining || key->value.state == State::stopped) && !key->value.handover &&
-                       key->mod != given_up && view.leader && view.leader->value == key->value.from;
-    // One that was aborted and the next one may be a single change to us; from draining to stopped it is the same one.
-    if (holds && (draining == 0 || (key->value.state == State::draining && draining != key->mod))) {
-      draining = key->mod;
-      drain_news.notify();
-      hold_until = loop.after(std::chrono::milliseconds(key->value.hold_ms));
-      log::info("pooler", "holding new transactions: switchover from={} to={} hold_ms={}", key->value.from, key->value.to, key->value.hold_ms);
+    std::optional<pool::SwitchoverKey> key;
+    std::optional<std::string> leader;
+    if (view.leader) leader = view.leader->value;
+    if (view.switchover) {
+      const model::Switchover& value = view.switchover->value;
+      using Step = pool::SwitchoverKey::Step;
+      const Step step = value.handover ? Step::over : value.state == State::draining ? Step::draining
+                        : value.state == State::stopped ? Step::stopped : Step::over;
+      key = pool::SwitchoverKey{view.switchover->mod, value.from, step, value.hold_ms * 1000};
     }
-    // While nobody owns the key, the switchover is in its last step: the route is closed anyway.
-    if (draining != 0 && !holds) {
-      log::info("pooler", "the switchover is over: leader={}", view.leader ? view.leader->value : "none");
-      draining = 0;
-      drain_news.notify();
+    const auto now = std::chrono::duration_cast<std::chrono::microseconds>(loop.now().time_since_epoch()).count();
+    switch (hold.follow(key, leader, now)) {
+      case pool::SwitchoverHold::Change::none: return;
+      case pool::SwitchoverHold::Change::begins:
+        log::info("pooler", "holding new transactions: switchover from={} to={} hold_ms={}", key->from, view.switchover->value.to,
+                  view.switchover->value.hold_ms);
+        break;
+      case pool::SwitchoverHold::Change::over:
+        log::info("pooler", "the switchover is over: leader={}", leader ? *leader : "none");
+        break;
+      case pool::SwitchoverHold::Change::gives_up:
+        log::warning("pooler", "the switchover took longer than it said: lending again");
+        break;
     }
-    if (draining != 0 && loop.now() >= hold_until) {
-      log::warning("pooler", "the switchover took longer than it said: lending again");
-      given_up = key->mod;
-      draining = 0;
-      drain_news.notify();
-    }
+    drain_news.notify();
   }
 
   void tell() {
@@ -255,19 +253,19 @@ struct LeaderWatch::Impl {
       }
       model::PoolerRecord wanted;
       wanted.term = static_cast<model::Term>(last.term);
-      const model::Revision holding_for = draining;
+      const model::Revision holding_for = hold.holding_for();
+      pool::Part part = pool::part_of(holding_for, 0);
       if (holding_for != 0) {
         // The workers have been told in tell(); what they say now is after that.
         Load now = co_await load();
         wanted.held = now.held;
         wanted.in_flight = now.in_flight;
-        wanted.state = now.in_flight == 0 ? model::PoolerRecord::State::drained : model::PoolerRecord::State::holding;
-        if (draining != holding_for) continue;
+        part = pool::part_of(holding_for, now.in_flight);
+        if (hold.holding_for() != holding_for) continue;
       }
-      // "drained" has to be newer than the switchover that it answers.
-      const bool answers = wanted.state == model::PoolerRecord::State::drained && record_mod > holding_for;
-      if (record_mod == 0 || wanted.state != record.state || wanted.term != record.term ||
-          (wanted.state == model::PoolerRecord::State::drained && !answers)) {
+      wanted.state = static_cast<model::PoolerRecord::State>(part);
+      if (pool::must_write(record_mod, static_cast<pool::Part>(record.state), static_cast<uint64_t>(record.term), part,
+                           static_cast<uint64_t>(wanted.term), holding_for)) {
         if (!co_await write(wanted)) co_await loop.sleep_for(20ms);
         continue;
       }

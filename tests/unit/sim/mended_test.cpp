@@ -17,6 +17,7 @@ class MendedSeed : public testing::TestWithParam<Mended> {};
 TEST_P(MendedSeed, IsClean) {
   Options options;
   options.make_core = real_core();
+  options.poolers = false;  // as they were found
   World world(GetParam().seed, options);
   Verdict verdict = world.run();
   ASSERT_FALSE(verdict.violation) << verdict.violation->promise << ": " << verdict.violation->text;

@@ -1,0 +1,87 @@
+// From what etcd says of a cluster to what may be lent, and to this pooler's part in a planned switchover. Shared by the
+// shell (pooler/) and the simulator, so that what is tested there is what runs.
+//
+// Pure functions of plain values, and one small machine. Invariants: who leads is only what the key `leader` and the newest
+// term say together; "drained" is said only while nothing is in flight, in a key written after the switchover that it
+// answers; lending begins again when the switchover is over, or when the time to hold is.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "pool/core.h"
+#include "pool/rules.h"
+
+namespace pgdba::pool {
+
+// A key's value with the revision that made it.
+struct LeaderKey {
+  std::string leader;
+  int64_t create = 0;
+};
+struct TermKey {
+  uint64_t term = 0;
+  std::string leader;
+};
+
+struct Leadership {
+  std::string leader;     // empty: nobody
+  uint64_t term = 0;      // ours, or under a Patroni leader the create revision of its key
+  bool own_term = false;  // `term` is the setting pgdba.term of the leader's server
+};
+Leadership leadership_of(const std::optional<LeaderKey>& leader, const std::optional<TermKey>& term);
+
+struct ClusterState {
+  bool known = false;             // etcd has been read
+  bool leader_reachable = false;  // somebody leads, and an address of it is known
+  bool any_member = false;
+  bool switching = false;
+  uint64_t term = 0;
+  Moment fresh_until = 0;
+};
+RouteState primary_route(const ClusterState& state, const Rules& rules);
+RouteState reader_route(const ClusterState& state);
+
+// Asked of each new server of a cluster; judge_server() gets the row. Empty: it is the right one.
+std::string_view verify_question();
+struct Expected {
+  uint64_t system_identifier = 0;  // 0: not known
+  uint64_t term = 0;
+  bool own_term = false;
+};
+std::string judge_server(const Server& server, const std::vector<std::optional<std::string>>& row, const Expected& expected);
+
+// The switchover that is in etcd, as far as poolers care.
+struct SwitchoverKey {
+  enum class Step : uint8_t { draining, stopped, over };  // over: also a hand-over, which drains nothing
+  int64_t mod = 0;
+  std::string from;
+  Step step = Step::over;
+  Moment hold = 0;  // microseconds
+};
+
+class SwitchoverHold {
+ public:
+  enum class Change : uint8_t { none, begins, over, gives_up };
+  // `leader`: the value of the key; nothing: absent.
+  Change follow(const std::optional<SwitchoverKey>& key, const std::optional<std::string>& leader, Moment now);
+  // The revision that began the switchover that we hold for; 0: none. The key is written over by the next switchover, so its
+  // create revision names none.
+  [[nodiscard]] int64_t holding_for() const { return draining_; }
+
+ private:
+  int64_t draining_ = 0;
+  int64_t seen_ = 0;      // the one that the key told of last
+  int64_t given_up_ = 0;  // the one that we held for long enough
+  Moment until_ = 0;
+};
+
+// What our key says.
+enum class Part : uint8_t { open, holding, drained };
+Part part_of(int64_t holding_for, int in_flight);
+// Whether it has to be written: the key's revision (0: it is not there), what it says and what it should say.
+bool must_write(int64_t written_at, Part written, uint64_t written_term, Part wanted, uint64_t wanted_term, int64_t holding_for);
+
+}  // namespace pgdba::pool
