@@ -27,7 +27,7 @@ constexpr const char* kUsage =
     "  --focus RULE    the directed schedule for RULE (of ha/rules.h, or \"pool\")\n"
     "  --minimise      with --seed: leave out the faults that the violation does not need\n"
     "  --safety-only   judge A and B only, not C and D\n"
-    "  --no-poolers    only the modelled pooler\n"
+    "  --poolers       most seeds also have clients that go through real poolers (src/pool)\n"
     "  --stop          at the first violation\n"
     "  --list-rules    names and meanings\n";
 
@@ -60,8 +60,8 @@ bool parse(int argc, char** argv, Arguments& arguments) {
       arguments.minimise = true;
     } else if (word == "--safety-only") {
       arguments.options.liveness = false;
-    } else if (word == "--no-poolers") {
-      arguments.options.poolers = false;
+    } else if (word == "--poolers") {
+      arguments.options.poolers = true;
     } else if (word == "--stop") {
       arguments.stop = true;
     } else if ((word == "--mutate" || word == "--focus") && i + 1 < argc) {
@@ -187,6 +187,7 @@ int run_many(const Arguments& arguments) {
 int main(int argc, char** argv) {
   if (argc == 2 && std::string_view(argv[1]) == "--list-rules") return list_rules();
   Arguments arguments;
+  arguments.options.poolers = false;
   arguments.options.make_core = pgdba::sim::real_core();
   if (!parse(argc, argv, arguments)) {
     fmt::print(stderr, "{}", kUsage);
