@@ -13,7 +13,7 @@ struct Rules {
   bool fresh_view_only = true;    // nobody is lent on a view older than ttl/2
   bool hold_in_switchover = true; // nobody is lent while a planned switchover drains
   bool owes_nothing = true;       // a server goes back only when every answer has come
-  bool verify_first = true;       // a new server is asked what it is before it is lent
+  bool verify_first = true;       // what a new server says of itself, and answers, is looked at before it is lent
   bool doubt_is_said = true;      // a lost COMMIT is 08007, not 08006
   bool own_parameters = true;     // a server gets its client's parameters before the client's requests
   bool whole_messages = true;     // nothing of ours is said in the middle of a server's message

@@ -182,7 +182,7 @@ void Core::logged_in(Server& server) {
   server.state = ServerState::busy;
   server.status = 'I';
   const bool physical = server.replication && server.client->physical;  // takes no SQL
-  if (server.pool->database->route == Route::primary) {
+  if (server.pool->database->route == Route::primary && settings_.rules.verify_first) {
     for (const auto& [name, value] : server.login->welcome) {
       if (name != "in_hot_standby" || value != "on") continue;
       host_.suspect_leader();

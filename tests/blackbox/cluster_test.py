@@ -203,6 +203,8 @@ def test_switchover_and_restart_in_pause(cluster):
         wait_until("both others stream", 20, lambda: candidate.sql("select count(*) from pg_stat_replication where state = 'streaming'")[0] == "2")
         timeline = lambda node: json.loads(node.rest("/patroni", login=False)[1])["timeline"]
         wait_until("its agent says that it is on the new timeline", 10, lambda: timeline(leader) == timeline(candidate))
+        role = lambda: {member["name"]: member["role"] for member in json.loads(candidate.rest("/cluster", login=False)[1])["members"]}[leader.name]
+        wait_until("it is counted on again", 20, lambda: role() == "quorum_standby")
         cluster.run("cluster", "failover", "--candidate", leader.name, "--name", cluster.name, "--yes")
         assert cluster.primary() is leader
         assert leader.rest("/restart", "POST", {}, seconds=60)[0] == 200
