@@ -100,7 +100,7 @@ log_stats = 0
             # Not as root, and from where postgres may read it.
             program = folder / "pgdba"
             if not program.exists():
-                shutil.copy(ROOT / "bin" / "pgdba", program)
+                shutil.copy(os.environ.get("PGDBA_PROGRAM", ROOT / "bin" / "pgdba"), program)
             command = [*wrap, str(program), "pooler", str(ini)]
             account = pwd.getpwnam("postgres")
             who = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}

@@ -87,8 +87,9 @@ class Requests {
   void show_last(std::string client_name);
 
   // The head of the queue is a made-up answer: which request it answers. Nothing when an answer of the server is due first.
+  [[nodiscard]] bool fake_is_due() const { return count_ != 0 && show_of(ring_[first_]) == Show::fake; }
   std::optional<Request> due_fake() {
-    if (count_ == 0 || show_of(ring_[first_]) != Show::fake) return std::nullopt;
+    if (!fake_is_due()) return std::nullopt;
     const Request request = request_of(ring_[first_]);
     pop();
     return request;

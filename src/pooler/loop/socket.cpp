@@ -19,6 +19,16 @@ ssize_t quick_send(int fd, const char* data, size_t size) {
 ssize_t quick_receive(int fd, char* into, size_t size) { return ::syscall(SYS_recvfrom, fd, into, size, 0, nullptr, nullptr); }
 
 constexpr size_t kPieces = 64;  // what a Batch holds
+ssize_t send_pieces(int fd, std::span<const pool::Slice> slices) {
+  std::array<iovec, kPieces> pieces;
+  msghdr message{};
+  message.msg_iov = pieces.data();
+  for (const pool::Slice& slice : slices.first(std::min(slices.size(), kPieces))) {
+    pieces[message.msg_iovlen++] = {const_cast<char*>(slice.data), slice.size};
+  }
+  return ::syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL);
+}
+
 constexpr size_t kKept = 1 << 18;  // a thread keeps this much room for what it encrypts
 
 // Empty between two calls.
@@ -34,28 +44,19 @@ Socket::~Socket() { ::close(fd); }
 bool Socket::send(std::span<const pool::Slice> slices) {
   if (broken) return true;  // nobody will read it; the event that says so is on its way
   if (tls != nullptr) return send_encrypted(slices);
-  size_t skip = 0;          // bytes that have left
-  if (out.empty() && !connecting) {
-    std::array<iovec, kPieces> pieces;
-    size_t count = 0;
-    for (const pool::Slice& slice : slices.first(std::min(slices.size(), kPieces))) {
-      pieces[count++] = {const_cast<char*>(slice.data), slice.size};
-    }
-    ssize_t sent = 0;
-    if (count == 1) {
-      sent = quick_send(fd, slices[0].data, slices[0].size);
-    } else {
-      msghdr message{};
-      message.msg_iov = pieces.data();
-      message.msg_iovlen = count;
-      sent = ::syscall(SYS_sendmsg, fd, &message, MSG_NOSIGNAL);
-    }
-    if (sent < 0 && errno != EAGAIN && errno != EINTR) {
-      broken = true;
-      return true;
-    }
-    skip = sent > 0 ? static_cast<size_t>(sent) : 0;
+  if (!out.empty() || connecting) return hold_back(slices, 0);
+  // One piece, as nearly always, costs no list.
+  const ssize_t sent = slices.size() == 1 ? quick_send(fd, slices[0].data, slices[0].size) : send_pieces(fd, slices);
+  if (slices.size() == 1 && sent == static_cast<ssize_t>(slices[0].size)) return true;
+  if (sent < 0 && errno != EAGAIN && errno != EINTR) {
+    broken = true;
+    return true;
   }
+  return hold_back(slices, sent > 0 ? static_cast<size_t>(sent) : 0);
+}
+
+// Keeps what follows the first `skip` bytes, which have left. True: nothing does.
+bool Socket::hold_back(std::span<const pool::Slice> slices, size_t skip) {
   for (const pool::Slice& slice : slices) {
     if (skip >= slice.size) {
       skip -= slice.size;

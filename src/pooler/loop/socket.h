@@ -67,6 +67,7 @@ struct Socket {
   size_t out_at = 0;       // what of `out` has left
 
  private:
+  bool hold_back(std::span<const pool::Slice> slices, size_t skip);
   bool send_encrypted(std::span<const pool::Slice> slices);
   bool push(std::string& bytes);
 };
