@@ -27,14 +27,6 @@ void Core::want_input(Conn& conn, bool wanted) {
   host_.want_input(conn, wanted);
 }
 
-bool Core::may_lend(const Pool& pool) const { return !pool.paused && !paused_ && !held(pool); }
-
-// Nobody is known to whom this route leads, or what is known is too old.
-bool Core::held(const Pool& pool) const {
-  const RouteState& state = route(pool.database->route);
-  return !state.open || (state.fresh_until != 0 && now_ >= state.fresh_until && settings_.rules.fresh_view_only);
-}
-
 void Core::set_route(Route which, RouteState state) {
   RouteState& known = routes_[static_cast<size_t>(which)];
   const bool newer = state.term > known.term;
@@ -169,8 +161,8 @@ void Core::let_go(Server& server) {
 void Core::now_free(Server& server) {
   Pool& pool = *server.pool;
   move(server, ServerState::idle, pool.idle);
-  publish(pool);
-  if (!hand_over(pool)) serve_queue(pool);
+  publish(pool);  // before the others' sides are looked at, see share.h
+  if (!hand_over(pool) && !pool.waiting.empty()) serve_queue(pool);
 }
 
 void Core::serve_queue(Pool& pool) {

@@ -15,8 +15,7 @@ constexpr Moment kOldestStep = 1000;  // how exactly the others know
 
 }  // namespace
 
-void Core::publish(Pool& pool) {
-  if (pool.share == nullptr) return;
+void Core::publish_change(Pool& pool) {
   PoolShare::Side& side = pool.share->sides[worker_];
   if (const bool idle = !pool.idle.empty() && may_lend(pool); idle != pool.shown_idle) {
     side.idle.store(idle ? 1 : 0);
@@ -30,16 +29,18 @@ void Core::publish(Pool& pool) {
   }
   if (const bool waits = first != nullptr; waits != pool.shown_waiting) {
     side.waiting.store(waits ? 1 : 0);
+    pool.share->sides_waiting.fetch_add(waits ? 1 : -1);
     pool.shown_waiting = waits;
   }
 }
 
 // The server at the head of the idle ones goes to another worker, if somebody there should have it rather than we.
 bool Core::hand_over(Pool& pool) {
-  if (pool.share == nullptr || pool.idle.empty() || !may_lend(pool)) return false;
+  if (pool.share == nullptr || pool.idle.empty()) return false;
+  if (pool.share->sides_waiting.load() == (pool.shown_waiting ? 1 : 0)) return false;  // nobody there
   const Moment before = pool.waiting.empty() ? std::numeric_limits<Moment>::max() : pool.waiting.front().request_at - (now_ - pool.waiting.front().request_at) - kMuchLonger;
   const size_t other = pool.share->longest_waiting_beside(worker_, before);
-  if (other == worker_) return false;
+  if (other == worker_ || !may_lend(pool)) return false;
   host_.give_to_worker(other, take_out(pool.idle.front()));
   publish(pool);
   return true;

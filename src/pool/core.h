@@ -248,7 +248,7 @@ class Core {
 
   // assign.cpp: who gets which server.
   void request_server(Client& client);
-  bool may_lend(const Pool& pool) const;
+  bool may_lend(const Pool& pool) const { return !pool.paused && !paused_ && !held(pool); }
   bool lend(Pool& pool, Client& client);
   void link(Server& server, Client& client);
   void unlink(Server& server);
@@ -259,7 +259,11 @@ class Core {
   void serve_queue(Pool& pool);
   void open_servers(Pool& pool, bool may_ask = true);
   void open_reserve(Pool& pool, int size);
-  bool held(const Pool& pool) const;
+  // Nobody is known to whom this route leads, or what is known is too old.
+  bool held(const Pool& pool) const {
+    const RouteState& state = route(pool.database->route);
+    return !state.open || (state.fresh_until != 0 && now_ >= state.fresh_until && settings_.rules.fresh_view_only);
+  }
   bool too_early(const Pool& pool) const;
   enum class Evict : uint8_t { no, others, ours_too };
   Ledger::Verdict launch(Pool& pool, int limit, Evict evict, Client* dedicated = nullptr);
@@ -273,7 +277,12 @@ class Core {
   int min_size(const Pool& pool) const;
 
   // between_workers.cpp
-  void publish(Pool& pool);
+  void publish(Pool& pool) {
+    if (pool.share == nullptr) return;
+    const bool waits = !pool.waiting.empty() || !pool.newcomers.empty() || pool.shown_waiting;
+    if (waits || pool.shown_idle != (!pool.idle.empty() && may_lend(pool))) publish_change(pool);
+  }
+  void publish_change(Pool& pool);
   bool hand_over(Pool& pool);
   bool ask_others(Pool& pool);
   Transfer take_out(Server& server);

@@ -22,6 +22,7 @@ struct PoolShare {
     std::atomic<int64_t> oldest{0};  // since when the head of that queue waits; 0: nobody
   };
   std::array<Side, kMaxWorkers> sides;
+  alignas(64) std::atomic<int> sides_waiting{0};  // how many of them have `waiting`; changed after it, read before it
   size_t workers = 1;
 
   // Another worker with an idle server; `self` when there is none.
