@@ -14,6 +14,7 @@
 #include "base/version.h"
 #include "dcs/etcd.h"
 #include "net/log.h"
+#include "net/memory.h"
 #include "net/pq.h"
 #include "pg/conninfo.h"
 #include "pg/layout.h"
@@ -85,6 +86,12 @@ Result<std::shared_ptr<net::TlsContext>> peer_tls(const conf::AgentSettings& set
   return net::TlsContext::client(options);
 }
 
+// Once it has settled; what happens only at a failover comes back when it does.
+Task<void> tidy_memory(net::Loop& loop) {
+  co_await loop.sleep_for(15s);
+  net::forget_startup_pages();
+}
+
 Task<void> handle_signals(net::Loop& loop, Agent& agent) {
   net::Signals signals(loop, {SIGTERM, SIGINT, SIGHUP});
   for (;;) {
@@ -143,6 +150,7 @@ int run(const std::string& file, conf::AgentSettings settings, std::vector<std::
   int code = 1;
   loop.spawn(handle_signals(loop, agent), "signals");
   loop.spawn(run_agent(loop, agent, code), "agent");
+  loop.spawn(tidy_memory(loop), "memory");
   loop.run();
   log::info("agent", "ended code={}", code);
   log::flush();

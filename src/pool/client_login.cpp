@@ -277,9 +277,7 @@ void Core::on_password_message(Client& client, std::string_view body) {
   if (login.stage == LoginStage::sasl_last) {
     auto answer = login.scram->on_last(body);
     if (!answer) return wrong_password(client, "");
-    std::string bytes;
-    wire::append_authentication_sasl_final(bytes, *answer);
-    send(client, bytes);
+    wire::append_authentication_sasl_final(login.answer, *answer);
     if (is_verifier(stored)) directory_.remember(client.user_name, {login.verifier->challenge, *login.scram->keys()});
     return login_proved(client);
   }
@@ -362,11 +360,10 @@ void Core::login_proved(Client& client) {
       close_client(client, {.text = why});
       return;
     }
+    wire::append_authentication_ok(login.answer);
+    send(client, login.answer);
     client.login.reset();
     client.state = ClientState::console;
-    std::string bytes;
-    wire::append_authentication_ok(bytes);
-    send(client, bytes);
     host_.console_begins(client);
     return;
   }
@@ -395,9 +392,7 @@ void Core::login_proved(Client& client) {
     return close_client(client, {.text = why});  // 08P01, as PgBouncer has it
   }
   client.counted = true;
-  std::string bytes;
-  wire::append_authentication_ok(bytes);
-  send(client, bytes);
+  wire::append_authentication_ok(login.answer);
   const std::string server_user = database->forced_user.value_or(client.user_name);
   Pool& pool = pool_for(*database, server_user, directory_.settings_of(server_user));
   admit(client, pool);

@@ -39,6 +39,7 @@ struct ClientLogin {
   std::optional<wire::ScramVerifier> verifier;
   std::optional<wire::ScramServer> scram;
   std::string sasl_mechanism, sasl_first;
+  std::string answer;             // the end of the authentication: it leaves with the welcome, if that is at hand
   uint64_t cancels = 0;           // the server's id; 0: a peer does it
   bool cancel_sent = false;       // not: it waits for another request to the same server to end
 };

@@ -162,6 +162,7 @@ void Core::send_error(Client& client, std::string_view severity, std::string_vie
 void Core::close_client(Client& client, const Farewell& farewell) {
   if (client.dead) return;
   if (!farewell.text.empty()) {
+    if (client.login && !client.login->answer.empty()) send(client, client.login->answer);
     if (client.server == nullptr || !in_the_middle(*client.server, settings_)) send_error(client, farewell.severity, farewell.sqlstate, farewell.text);
     host_.log(LogLevel::warning, &client, "pooler error: " + std::string(farewell.text));
   }

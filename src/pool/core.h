@@ -195,7 +195,7 @@ class Core {
   // welcome.cpp: what a client is told of the server.
   void admit(Client& client, Pool& pool);
   void welcome_newcomers(Pool& pool);
-  void welcome_client(Client& client);
+  void welcome_client(Client& client, std::string bytes);
   void say_welcome(Client& client, std::string bytes);
   void new_welcome(Server& server);
   void refresh_welcome(Client& client);

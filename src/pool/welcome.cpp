@@ -36,6 +36,9 @@ void Core::fail_fast(Client& client) {
 }
 
 void Core::admit(Client& client, Pool& pool) {
+  std::string answer = std::move(client.login->answer);
+  const bool at_once = !client.replication && pool.welcomed;
+  if (!at_once) send(client, answer);
   if (client.replication) return admit_replication(client, pool);
   client.login.reset();
   client.pool = &pool;
@@ -43,7 +46,7 @@ void Core::admit(Client& client, Pool& pool) {
   client.request_at = now_;
   ++pool.clients;
   ++pool.stats.logins;
-  if (pool.welcomed) return welcome_client(client);
+  if (at_once) return welcome_client(client, std::move(answer));
   if (fails_fast(pool)) return fail_fast(client);
   client.state = ClientState::welcome;
   want_input(client, false);
@@ -56,17 +59,17 @@ void Core::welcome_newcomers(Pool& pool) {
   while (!pool.newcomers.empty()) {
     Client& client = pool.newcomers.front();
     pool.newcomers.pop_front();
-    welcome_client(client);
+    welcome_client(client, {});
   }
   publish(pool);
 }
 
-void Core::welcome_client(Client& client) {
+// `bytes`: what has to be said before.
+void Core::welcome_client(Client& client, std::string bytes) {
   Pool& pool = *client.pool;
   // Only what this server reports can be set there and be seen to be set.
   client.parameters = parameters_.overlay_known(pool.defaults, client.wishes);
   client.welcome_version = pool.welcome_version;
-  std::string bytes;
   for (const auto& [name, value] : pool.welcome) {
     auto index = parameters_.index_of(name);
     const bool own = index && client.parameters->values[*index];

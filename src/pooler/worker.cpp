@@ -242,8 +242,7 @@ void Worker::gone(Socket& socket, std::string_view why) {
 
 void Worker::bury(Socket& socket) {
   if (socket.dead) return;
-  socket.dead = true;
-  ::epoll_ctl(epoll_, EPOLL_CTL_DEL, socket.fd, nullptr);
+  socket.dead = true;  // epoll forgets it when it is closed, at the end of this round
   if (socket.conn != nullptr) socket.conn->socket = nullptr;
   socket.conn = nullptr;
   sockets_.erase(&socket);
