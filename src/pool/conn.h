@@ -170,6 +170,8 @@ struct Pool {
   int clients = 0;
   std::vector<std::pair<std::string, std::string>> welcome;  // ParameterStatus of the newest server
   Parameters defaults;           // the tracked ones among them
+  std::string told;              // made of it for the last client; good for all with the same parameters
+  Parameters told_to;            // those; null: none
   bool welcomed = false;
   uint32_t welcome_version = 0;  // grows when a server says something else than those before
   std::optional<Failure> failure;  // of the last attempt to connect, when it failed

@@ -70,11 +70,16 @@ void Core::welcome_client(Client& client, std::string bytes) {
   // Only what this server reports can be set there and be seen to be set.
   client.parameters = parameters_.overlay_known(pool.defaults, client.wishes);
   client.welcome_version = pool.welcome_version;
-  for (const auto& [name, value] : pool.welcome) {
-    auto index = parameters_.index_of(name);
-    const bool own = index && client.parameters->values[*index];
-    wire::append_parameter_status(bytes, name, own ? *client.parameters->values[*index] : value);
+  if (pool.told_to != client.parameters) {  // most clients of a pool say the same at login
+    pool.told_to = client.parameters;
+    pool.told.clear();
+    for (const auto& [name, value] : pool.welcome) {
+      auto index = parameters_.index_of(name);
+      const bool own = index && client.parameters->values[*index];
+      wire::append_parameter_status(pool.told, name, own ? *client.parameters->values[*index] : value);
+    }
   }
+  bytes += pool.told;
   client.state = ClientState::idle;
   say_welcome(client, std::move(bytes));
 }
@@ -111,6 +116,7 @@ void Core::new_welcome(Server& server) {
                        });
   if (changed) ++pool.welcome_version;
   pool.welcome = std::move(told);
+  pool.told_to.reset();
   pool.defaults = server.parameters;
   pool.welcomed = true;
 }
@@ -142,6 +148,7 @@ void Core::on_untracked(Server& server, std::string_view name, std::string_view 
   for (auto& [known, old] : pool.welcome) {
     if (known != name || old == value) continue;
     old = value;
+    pool.told_to.reset();
     ++pool.welcome_version;
   }
 }

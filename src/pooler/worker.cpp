@@ -62,7 +62,10 @@ void Worker::add(Socket& socket) {
   sockets_.insert(&socket);
   epoll_event event{};
   event.events = EPOLLIN | EPOLLRDHUP | EPOLLET;
-  if (socket.kind != Kind::listener && socket.kind != Kind::wakeup) event.events |= EPOLLOUT;
+  // Room to send: to see a connection made; to clients it is of interest only once something did not fit (Socket::await_room).
+  socket.epoll = epoll_;
+  socket.room_awaited = socket.connecting || !socket.out.empty();
+  if (socket.room_awaited) event.events |= EPOLLOUT;
   event.data.ptr = &socket;
   ::epoll_ctl(epoll_, EPOLL_CTL_ADD, socket.fd, &event);
 }

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -65,7 +66,20 @@ bool Socket::hold_back(std::span<const pool::Slice> slices, size_t skip) {
     out.append(slice.data + skip, slice.size - skip);
     skip = 0;
   }
-  return out.empty();
+  return await_room();
+}
+
+// After something was added to `out`. True: there is nothing to wait for.
+bool Socket::await_room() {
+  if (out.empty()) return true;
+  if (!room_awaited && epoll >= 0) {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLET;
+    event.data.ptr = this;
+    ::epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);  // reports at once what is there by now
+    room_awaited = true;
+  }
+  return false;
 }
 
 bool Socket::flush() {
@@ -125,7 +139,7 @@ bool Socket::push(std::string& bytes) {
   if (!broken) out.append(bytes, left);
   if (bytes.capacity() > kKept) std::string().swap(bytes);
   else bytes.clear();
-  return out.empty() || broken;
+  return broken || await_room();
 }
 
 TlsAnswer Socket::tls_answer() {

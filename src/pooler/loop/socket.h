@@ -1,8 +1,9 @@
 // One non-blocking socket of a worker: what is to leave, and whether bytes that arrived are wanted.
 //
-// Registered with epoll once, edge-triggered, for both directions, and never touched again: "not wanted now" is a flag, so
-// that queueing a client or pausing a sender costs no system call. Invariant: bytes leave in order; when `out` is empty
-// everything has been given to the kernel. With TLS, `out` holds what is encrypted already.
+// Registered with epoll once, edge-triggered, and hardly ever touched again: "not wanted now" is a flag, so that queueing a
+// client or pausing a sender costs no system call; that there is room to send is asked for when something first does not fit.
+// Invariants: bytes leave in order; when `out` is empty everything has been given to the kernel; when it is not, epoll will
+// tell of room. With TLS, `out` holds what is encrypted already.
 #pragma once
 
 #include <cstddef>
@@ -45,6 +46,8 @@ struct Socket {
 
   const Kind kind;
   const int fd;
+  int epoll = -1;             // where it is registered; -1: not yet
+  bool room_awaited = false;  // epoll tells when there is room to send
   bool wanted = true;      // its bytes are to be read
   bool readable = false;   // bytes may have arrived that nobody wanted then
   bool queued = false;     // in the worker's list of sockets to look at again
@@ -67,6 +70,7 @@ struct Socket {
   size_t out_at = 0;       // what of `out` has left
 
  private:
+  bool await_room();
   bool hold_back(std::span<const pool::Slice> slices, size_t skip);
   bool send_encrypted(std::span<const pool::Slice> slices);
   bool push(std::string& bytes);
