@@ -30,6 +30,7 @@ ha::Self self_of(const conf::AgentSettings& settings, const std::string& run_id,
   self.pgdba_version = kVersion;
   self.tags = settings.tags;
   self.may_bootstrap = settings.bootstrap.present;
+  self.bootstrap_delay = settings.bootstrap.delay;
   self.use_pg_rewind = settings.postgresql.use_pg_rewind;
   self.remove_data_on_rewind_failure = settings.postgresql.remove_data_directory_on_rewind_failure;
   self.remove_data_on_diverged_timelines = settings.postgresql.remove_data_directory_on_diverged_timelines;

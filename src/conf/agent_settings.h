@@ -69,7 +69,8 @@ struct BootstrapSettings {
   std::vector<std::string> initdb;  // arguments as they go to argv: "--encoding=UTF8", "--data-checksums"
   std::vector<std::string> pg_hba;
   std::string method = "initdb";
-  std::string post_bootstrap;
+  std::string post_bootstrap;  // a command for the shell, run once in a new cluster; gets a connection string as its argument
+  Duration delay{};  // pgdba's own: so long this node leaves it to others to make a new cluster
 };
 
 struct PostgresqlSettings {

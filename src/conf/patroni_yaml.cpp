@@ -194,7 +194,10 @@ void read_bootstrap(Section& top, AgentSettings& settings) {
   out.method = s.text_or("method", "initdb");
   if (out.method != "initdb")
     s.error("method", "own bootstrap methods are not supported yet; leave it out to use initdb");
-  if (s.has("post_bootstrap") || s.has("post_init")) s.known_but_idle({"post_bootstrap", "post_init"});
+  out.delay = std::chrono::seconds(s.integer("delay", 0, 0, 3600));
+  // Patroni's newer and older name for the same; the newer one wins.
+  const std::string former = s.text_or("post_init", "");
+  out.post_bootstrap = s.text_or("post_bootstrap", former);
   if (s.has("users")) {
     s.get("users");
     s.warn("users", "ignored, as in Patroni since 4.0; create users by SQL");

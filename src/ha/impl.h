@@ -178,6 +178,7 @@ struct Core::Impl {
   std::pair<model::Revision, BootTime> failover_seen{};  // the request's revision, and when it was first seen
   BootTime history_asked{};
   BootTime peers_asked{};
+  std::optional<BootTime> no_cluster_since;  // seen by this agent; nobody has begun to bootstrap
   model::LeaseId bootstrap_lease = 0;  // under which we asked for `initialize`; ours may be another one since
   bool leave_sync = false;      // our data is to be replaced: the leader must drop us from the sync set first (W9)
 

@@ -107,6 +107,11 @@ void Core::Impl::bootstrap() {
       d.state = "waiting for another member to bootstrap";
       return;
     }
+    if (!no_cluster_since) no_cluster_since = now;
+    if (now < *no_cluster_since + self.bootstrap_delay) {
+      d.state = "leaving it to another member to bootstrap";
+      return;
+    }
     // Leased: when the bootstrapping member dies, another one may begin.
     d.state = "trying to bootstrap a new cluster";
     if (lease.id() == 0) return;
@@ -115,6 +120,7 @@ void Core::Impl::bootstrap() {
          "trying to bootstrap a new cluster", TxnFor::initialize);
     return;
   }
+  no_cluster_since.reset();
   if (!c().initialize->value.empty()) return;
   if (c().initialize->lease != bootstrap_lease || bootstrap_lease == 0) {
     d.state = "waiting for leader to bootstrap";

@@ -19,6 +19,7 @@ struct Self {
   model::Tags tags;
   model::DynamicConfig bootstrap_config;  // counts until etcd has shown a configuration
   bool may_bootstrap = true;      // a bootstrap section is configured
+  Duration bootstrap_delay{};     // so long, while there is no cluster, it is left to others to make one
   std::optional<bool> use_pg_rewind;  // none: as the dynamic configuration says
   bool remove_data_on_rewind_failure = false;
   bool remove_data_on_diverged_timelines = false;

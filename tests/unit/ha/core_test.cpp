@@ -575,6 +575,27 @@ TEST(Core, a_pristine_data_directory_does_for_the_next_attempt_to_bootstrap) {
   }
 }
 
+TEST(Core, a_new_cluster_is_left_to_others_for_as_long_as_configured) {
+  Self patient = Member::self("b");
+  patient.bootstrap_delay = 10s;
+  Following it(patient);
+  model::ClusterView nothing;
+  nothing.revision = 100;
+  nothing.cluster_id = 1;
+  nothing.raft_term = 1;
+  it.cluster = nothing;
+  it.view.pg.data = model::DataDir::empty;
+  it.view.pg.control.reset();
+  it.view.pg.process = model::PgProcess::stopped;
+  it.view.pg.all_dead = true;
+  it.view.pg.answers.reset();
+  const auto tries = [&] { return std::ranges::any_of(it.given, [](const Action& a) { return a.reason == "trying to bootstrap a new cluster"; }); };
+  for (int i = 0; i < 450; ++i) it.step();  // 20 ms each
+  EXPECT_FALSE(tries());
+  for (int i = 0; i < 100; ++i) it.step();
+  EXPECT_TRUE(tries());
+}
+
 // Seed 102716: the leader waited for the word of a voter that its WAL is whole (H4), and the voters, stopped, waited for it to
 // become the primary. A stopped server has no position to tell.
 TEST(Core, a_stopped_voter_starts_for_a_leader_that_does_not_become_a_primary) {
