@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/rand.h>
+#include <optional>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
@@ -17,6 +18,7 @@
 
 #include "conf/pooler_rules.h"
 #include "net/log.h"
+#include "net/memory.h"
 
 namespace pgdba::pooler {
 
@@ -24,6 +26,7 @@ namespace {
 
 constexpr std::string_view kShutdown = "server shutting down";
 constexpr std::chrono::seconds kLook = std::chrono::seconds(1);                // at auth_file
+constexpr std::chrono::seconds kSettled = std::chrono::seconds(15);            // after the start
 constexpr std::chrono::milliseconds kDrain = std::chrono::milliseconds(100);  // between looks at who is left
 constexpr int kSpareDescriptors = 10;                                          // beside clients and servers
 
@@ -79,8 +82,13 @@ int Process::run() {
   }
   auto next_look = Clock::now() + kLook;
   stats_at_ = Clock::now();
+  std::optional<Clock::time_point> settled = Clock::now() + kSettled;
   while (!ended_) {
     const auto now = Clock::now();
+    if (settled && now >= *settled) {
+      settled.reset();
+      net::forget_startup_pages();
+    }
     if (now >= next_look) {
       next_look = now + kLook;
       check_auth_file();
