@@ -167,8 +167,7 @@ void SimPooler::feed(uint64_t id) {
     }
     if (!socket.ended) return;
     if (socket.conn->is_client) return core_->client_gone(static_cast<pool::Client&>(*socket.conn));
-    // As worker.cpp has it: what a server said last is lost when its client was too slow to take it.
-    if (socket.inbox.empty() || !socket.wanted) core_->server_lost(static_cast<pool::Server&>(*socket.conn), "server conn crashed?");
+    if (socket.inbox.empty()) core_->server_lost(static_cast<pool::Server&>(*socket.conn), "server conn crashed?");
     return;
   }
 }

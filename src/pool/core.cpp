@@ -241,6 +241,7 @@ void Core::server_lost(Server& server, std::string_view why) {
     login_failed(server, {.text = std::string(why), .sqlstate = "08006", .at = now_, .from_server = false});
     return;
   }
+  if (!server.input_wanted) return;  // its last words lie unread; the shell comes to the end again behind them
   close_server(server, why);
 }
 

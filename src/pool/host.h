@@ -36,7 +36,7 @@ class Host {
 
   // All the bytes are taken. False: not all have left yet; Core::drained(to) follows when they have.
   virtual bool send(Conn& to, std::span<const Slice> bytes) = 0;
-  // Whether bytes that arrive on `of` are to be read and handed over. Already read ones are not held back.
+  // Whether bytes that arrive on `of` are read and handed over; already read ones are not held back. A server's end comes behind them all.
   virtual void want_input(Conn& of, bool wanted) = 0;
   // What was sent still leaves (for a bounded time); nothing of this connection is reported any more.
   virtual void close(Conn& conn) = 0;

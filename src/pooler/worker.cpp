@@ -182,8 +182,8 @@ void Worker::on_event(Socket& socket, uint32_t events) {
   socket.readable = true;
   if (socket.wanted) {
     read(socket);
-  } else if (socket.hung_up && socket.conn != nullptr) {
-    // It waits and has gone away: nobody is to wait for it.
+  } else if (socket.hung_up && socket.kind == Kind::client) {
+    // It waits and has gone away: nobody is to wait for it. What a server said last is read first, when its client has room.
     gone(socket, "client unexpected eof");
   }
 }

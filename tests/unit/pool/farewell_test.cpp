@@ -147,6 +147,36 @@ TEST(PoolFarewell, says_what_is_certain) {
        > 1! closed
        > a! closed
       )"},
+      {"the rest of a complete answer unread, because the client is slow", R"(
+       a: Q(insert)
+       > 1: Q(insert)
+       a! slow
+       1: D(a1)
+       > a: D(a1)
+       1! lost
+       a! fast
+       1: C(INSERT 0 1) Z(I)
+       > a: C(INSERT 0 1) Z(I)
+       1! lost
+       > 1: X
+       > 1! closed
+      )"},
+      {"the rest of half an answer unread, because the client is slow", R"(
+       a: Q(insert)
+       > 1: Q(insert)
+       a! slow
+       1: D(a1)
+       > a: D(a1)
+       1! lost
+       a! fast
+       1: D(a2)
+       > a: D(a2)
+       1! lost
+       > 1: X
+       > a: F(08007,server connection lost: whether the transaction was committed is not known)
+       > 1! closed
+       > a! closed
+      )"},
       {"while others wait", R"(
        a: Q(begin)
        > 1: Q(begin)
