@@ -9,6 +9,7 @@ from . import ports
 from .cluster import PROGRAM
 from .servers import Server, as_user, kill_everything_below
 from .waiting import wait_until
+from .wire import Wire
 
 BIN = max((path for path in [f"/usr/lib/postgresql/{major}/bin" for major in range(13, 19)] if os.path.exists(f"{path}/postgres")),
           default="")
@@ -23,6 +24,12 @@ def answers(port):
         socket.create_connection(("127.0.0.1", port), 1).close()
         return True
     return False
+
+
+def console(pooler, command):
+    """The rows of this command, by column; the pooler has a user `admin`."""
+    with Wire(pooler.port, "admin", "pgbouncer") as admin:
+        return admin.table(command)
 
 
 class Postgres:
@@ -50,12 +57,12 @@ class Postgres:
 class Pooler:
     """`pgdba pooler` with this text for [pgbouncer], beside listen_addr, listen_port and auth_file; `databases` the lines of [databases]."""
 
-    def __init__(self, folder, databases, settings="", users=f'"{SUPERUSER}" ""\n', name="pooler"):
+    def __init__(self, folder, databases, settings="", users=f'"{SUPERUSER}" ""\n', name="pooler", wrap=()):
         self.folder, [self.port] = folder, ports.free_ports(1)
         self.ini, self.users = f"{folder}/{name}.ini", f"{folder}/{name}.users"
         self.databases, self.settings, self.user_lines = databases, settings, users
         self.write()
-        self.server = Server(name, [PROGRAM, "pooler", self.ini], f"{folder}/{name}.log")
+        self.server = Server(name, [*wrap, PROGRAM, "pooler", self.ini], f"{folder}/{name}.log")
 
     def write(self):
         common = f"[pgbouncer]\n{OWNER}listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\nauth_file = {self.users}\n"
@@ -78,3 +85,16 @@ class Pooler:
 
     def stop(self):
         self.server.kill()
+
+
+@contextlib.contextmanager
+def postgres_below(tmp_path_factory, settings=()):
+    """A running PostgreSQL in a folder of pytest's, which its user may enter."""
+    folder = tmp_path_factory.mktemp("postgres")
+    for parent in (folder, *folder.parents[:2]):
+        os.chmod(parent, 0o777)
+    server = Postgres(folder, settings)
+    try:
+        yield server.start()
+    finally:
+        server.stop()
