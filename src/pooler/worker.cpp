@@ -209,6 +209,9 @@ void Worker::read(Socket& socket) {
     if (all) socket.readable = false;
     deliver(socket, {buffer_.data(), got});
     if (socket.dead || socket.closing || all) return;
+    if (!socket.wanted && socket.hung_up && socket.kind == Kind::client && static_cast<pool::Client&>(*socket.conn).server == nullptr) {
+      return gone(socket, "client unexpected eof");  // what it waits for is for nobody
+    }
     if (!socket.wanted || socket.handshake) return;  // `readable` stays: it goes on where it stopped
   }
   look_again(socket);

@@ -421,8 +421,9 @@ def test_a_client_vanishes(two_servers, postgres, state, how):
 
 
 @pytest.mark.parametrize("how", HOWS)
-@pytest.mark.parametrize("waits", [True])
+@pytest.mark.parametrize("waits", [True, False], ids=["that waits", "at once"])
 def test_a_client_vanishes_from_the_queue(two_servers, postgres, how, waits):
+    """Lost once: who went away right behind its query was waited for, and the query run."""
     for database in ("transactions", "sessions"):
         with Wire(two_servers.port, database=database) as one, Wire(two_servers.port, database=database) as two:
             for db in (one, two):
