@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := build
-.PHONY: help build up test check check-all peers long bench format clean
+.PHONY: help build up test check check-all peers long soak bench format clean
 
 JOBS ?= $(shell nproc)
 ARGS ?=
@@ -37,6 +37,11 @@ peers: ## Black-box tests against Patroni 4.0.7 and others from a Debian 13 tree
 long: ## Black-box tests that take minutes each
 	@tools/setup test
 	@JOBS=$(JOBS) tools/test long
+
+soak: ## An hour of random traffic through the pooler, every answer checked, memory watched (ARGS="--minutes 10 --load 0.2 …")
+	@tools/setup test
+	@tools/build release
+	@/usr/bin/python3 tests/soak.py $(ARGS)
 
 bench: ## Failover times next to Patroni 4.0.7's, on this machine (root, half an hour)
 	@tools/setup all
