@@ -25,7 +25,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "blackbox"))
 import psycopg  # noqa: E402
 
 from harness import processes, wire  # noqa: E402
-from harness.pooler import USER, Pooler, Postgres, console  # noqa: E402
+from harness.pooler import Pooler, Postgres, console  # noqa: E402
 from harness.wire import SYNC, Failed, Wire  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -45,21 +45,13 @@ class Wrong(Exception):
 class Soak:
     def __init__(self, options, folder):
         self.options = options
-        self.postgres = Postgres(tempfile.mkdtemp(dir=folder), ["max_connections=60", "log_min_messages=fatal"])
-        self.pooler = Pooler(folder, f"postgres = host=127.0.0.1 port={self.postgres.port}", f"""pool_mode = transaction
-default_pool_size = {POOL}
-workers = {options.workers}
-max_client_conn = 500
-max_prepared_statements = 20
-server_lifetime = 45
-server_idle_timeout = 20
-server_login_retry = 1
-admin_users = admin
-log_connections = 0
-log_disconnections = 0
-log_pooler_errors = 0
-stats_period = 10
-client_login_timeout = 5""", users='"postgres" ""\n"admin" ""\n')
+        below = tempfile.mkdtemp(dir=folder)
+        os.chmod(below, 0o755)
+        self.postgres = Postgres(below, "max_connections=60", "log_min_messages=fatal")
+        self.pooler = Pooler(folder, {"postgres": f"host=127.0.0.1 port={self.postgres.port}"}, '"postgres" ""\n"admin" ""\n', pool_mode="transaction",
+                             default_pool_size=POOL, workers=options.workers, max_client_conn=500, max_prepared_statements=20, server_lifetime=45,
+                             server_idle_timeout=20, server_login_retry=1, client_login_timeout=5, admin_users="admin", log_connections=0,
+                             log_disconnections=0, log_pooler_errors=0, stats_period=10)
         self.lock = threading.Lock()
         self.counts = collections.Counter()  # what was done
         self.excused = collections.Counter()  # SQLSTATEs after terminations
@@ -83,9 +75,6 @@ client_login_timeout = 5""", users='"postgres" ""\n"admin" ""\n')
 
     def console(self, command):
         return console(self.pooler, command)
-
-    def pooler_pid(self):
-        return self.pooler.server.pid
 
 
 def descriptors(pid):
@@ -269,7 +258,8 @@ class Client(threading.Thread):
         except Failed as error:
             if not bad or error.sqlstate != "22P02":
                 raise
-        self.expect(self.wire.sql(f"with gone as (delete from copied where tag = '{tag}' returning n) select * from gone order by n"), [] if bad else [(str(n),) for n in range(rows)])
+        there = self.wire.sql(f"with gone as (delete from copied where tag = '{tag}' returning n) select * from gone order by n")
+        self.expect(there, [] if bad else [(str(n),) for n in range(rows)])
 
     def copy_out(self):
         tag, rows = self.tag(), self.random.randrange(1, 3000)
@@ -382,7 +372,7 @@ class Administrator(threading.Thread):
                     if self.random.random() < 0.5:
                         self.soak.console("RELOAD")
                     else:
-                        os.kill(self.soak.pooler_pid(), signal.SIGHUP)
+                        os.kill(self.soak.pooler.pid, signal.SIGHUP)
                 elif action == "pause":
                     self.soak.console("PAUSE")
                     time.sleep(0.2)
@@ -465,12 +455,12 @@ def hold_still(soak, clients):
             problems.append(f"PostgreSQL has {backends} backends, the pooler {len(servers)}")
         if open_blocks != "0":
             problems.append(f"{open_blocks} transactions are open")
-        used = descriptors(soak.pooler_pid())
+        used = descriptors(soak.pooler.pid)
         if used > soak.descriptors_alone + here + len(servers):
             problems.append(f"{used} descriptors, {soak.descriptors_alone} of its own, {here} clients, {len(servers)} servers")
     for problem in problems:
         soak.fail(f"at rest: {problem}")
-    memory = processes.memory_kib(soak.pooler_pid())["RssAnon"]
+    memory = processes.memory_kib(soak.pooler.pid)["RssAnon"]
     soak.did("at rest")
     with Wire(soak.postgres.port) as db:
         db.sql("truncate journal; truncate copied")
@@ -491,8 +481,6 @@ def main():
         signal.signal(number, signal.default_int_handler)
     folder = tempfile.mkdtemp(prefix="pgdba-soak-")
     os.chmod(folder, 0o755)
-    if USER:
-        shutil.chown(folder, USER)
     soak = Soak(options, folder)
     say(f"seed {options.seed}, {options.minutes:g} minutes, load {options.load:g}")
     try:
@@ -500,7 +488,7 @@ def main():
         soak.pooler.start()
         with Wire(soak.postgres.port) as db:
             db.sql("create unlogged table journal (tag text primary key); create unlogged table copied (tag text, n int); create index on copied (tag)")
-        soak.descriptors_alone = descriptors(soak.pooler_pid())
+        soak.descriptors_alone = descriptors(soak.pooler.pid)
         clients = [Client(soak, number) for number in range(options.clients)]
         others = [Administrator(soak), Governor(soak)]
         began = time.monotonic()
@@ -508,7 +496,7 @@ def main():
             thread.start()
         warm_until, end = began + options.minutes * 6, began + options.minutes * 60
         warm = memory = 0
-        while time.monotonic() < end and soak.pooler.server.running() and len(soak.failures) < 50:
+        while time.monotonic() < end and soak.pooler.running() and len(soak.failures) < 50:
             time.sleep(min(30, max(1, end - time.monotonic())))
             memory = hold_still(soak, clients)
             if time.monotonic() < warm_until or warm == 0:
@@ -517,8 +505,8 @@ def main():
                 soak.fail(f"RssAnon {memory} KiB, {warm} KiB after the warm-up")
             say(f"{(time.monotonic() - began) / 60:.1f} min: {sum(soak.counts.values())} actions, {len(soak.failures)} failures, RssAnon {memory} KiB "
                 f"({warm} warm), load {others[1].used:.2f}, pause {soak.pause * 1000:.0f} ms, excused {dict(soak.excused)}")
-        if not soak.pooler.server.running():
-            soak.fail("the pooler has ended: " + soak.pooler.server.tail())
+        if not soak.pooler.running():
+            soak.fail("the pooler has ended: " + soak.pooler.tail())
         soak.over = True
         for thread in clients:
             thread.join(60)

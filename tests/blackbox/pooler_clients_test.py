@@ -10,7 +10,7 @@ import psycopg
 import psycopg2
 import pytest
 
-from harness.pooler import BIN, Pooler, Postgres
+from harness.pooler import BIN, Pooler, open_folder, running_postgres
 
 # One for each client: pgbench prepares with a blocking call, for which another client of the same thread would have to end its
 # transaction first.
@@ -19,28 +19,19 @@ JDBC = "/usr/share/java/postgresql.jar"
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("postgres")
-    for parent in (folder, *folder.parents[:2]):
-        os.chmod(parent, 0o777)
-    server = Postgres(folder).start()
-    yield server
-    server.stop()
+def postgres():
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one worker", "two workers"])
-def pooler(postgres, request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pooler")
-    os.chmod(folder, 0o777)
-    started = Pooler(folder, f"* = host=127.0.0.1 port={postgres.port}",
-                     f"pool_mode = transaction\ndefault_pool_size = 5\nworkers = {request.param}\nignore_startup_parameters = extra_float_digits\n").start()
-    yield started
-    assert started.server.running(), started.server.tail()
-    started.stop()
-
-
-def connect(pooler, **more):
-    return psycopg.connect(pooler.conninfo(), autocommit=True, **more)
+def pooler(postgres, request):
+    with open_folder() as folder:
+        started = Pooler(folder, {"*": f"host=127.0.0.1 port={postgres.port}"}, pool_mode="transaction", default_pool_size=5, workers=request.param,
+                         ignore_startup_parameters="extra_float_digits").start()
+        yield started
+        assert started.running(), started.logged()
+        started.stop()
 
 
 def test_psql(pooler):
@@ -70,7 +61,7 @@ def test_each_client_gets_its_own_answers(pooler):
     wrong = []
 
     def work(number):
-        with connect(pooler, prepare_threshold=number % 3) as db:
+        with pooler.connect(prepare_threshold=number % 3) as db:
             for i in range(100):
                 # Three texts that all clients share, and one of their own.
                 got = db.execute("select %s::int, %s::text", (number * 1000 + i, f"client {number}")).fetchone()
@@ -87,7 +78,7 @@ def test_each_client_gets_its_own_answers(pooler):
 
 
 def test_prepared_statements_on_whatever_server(pooler):
-    with connect(pooler) as db, connect(pooler) as other:
+    with pooler.connect() as db, pooler.connect() as other:
         for i in range(30):
             assert db.execute("select %s::int + 1", (i,), prepare=True).fetchone() == (i + 1,)
             # Holds a server for a while, so that the next one is another.
@@ -97,7 +88,7 @@ def test_prepared_statements_on_whatever_server(pooler):
 
 
 def test_a_mistake_keeps_the_connection(pooler):
-    with connect(pooler) as db:
+    with pooler.connect() as db:
         protocol = db.pgconn
         for text, state in ((b"select 1/0", "22012"), (b"no sql", "42601")):
             answer = protocol.exec_params(text, None)
@@ -117,7 +108,7 @@ def test_a_mistake_keeps_the_connection(pooler):
 
 
 def test_pipeline_with_an_error_in_the_middle(pooler):
-    with connect(pooler) as db:
+    with pooler.connect() as db:
         db.execute("create table if not exists pipe(n int primary key)")
         db.execute("truncate pipe")
         for _ in range(5):
@@ -135,7 +126,7 @@ def test_pipeline_with_an_error_in_the_middle(pooler):
 
 
 def test_copy(pooler):
-    with connect(pooler) as db:
+    with pooler.connect() as db:
         db.execute("create table if not exists copied(n int, note text)")
         db.execute("truncate copied")
         with db.cursor().copy("copy copied from stdin") as copy:
@@ -155,7 +146,7 @@ def test_copy(pooler):
 
 
 def test_cancel_hits_the_right_query(pooler):
-    with connect(pooler) as slow, connect(pooler) as other:
+    with pooler.connect() as slow, pooler.connect() as other:
         threading.Timer(0.5, slow.cancel).start()
         began = time.monotonic()
         with pytest.raises(psycopg.errors.QueryCanceled):
@@ -168,7 +159,7 @@ def test_cancel_hits_the_right_query(pooler):
 
 
 def test_session_parameters_follow_the_client(pooler):
-    with connect(pooler, application_name="first", options="-c TimeZone=Asia/Tokyo") as first, connect(pooler, application_name="second") as second:
+    with pooler.connect(application_name="first", options="-c TimeZone=Asia/Tokyo") as first, pooler.connect(application_name="second") as second:
         for _ in range(10):
             assert first.execute("select current_setting('application_name'), current_setting('TimeZone')").fetchone() == ("first", "Asia/Tokyo")
             assert second.execute("select current_setting('application_name')").fetchone() == ("second",)
@@ -178,7 +169,7 @@ def test_session_parameters_follow_the_client(pooler):
 
 
 def test_large_values_both_ways(pooler):
-    with connect(pooler) as db:
+    with pooler.connect() as db:
         value = "ä" * 5_000_000
         for _ in range(3):
             assert db.execute("select %s::text", (value,)).fetchone() == (value,)
@@ -198,7 +189,7 @@ def test_psycopg2(pooler):
 
 
 def test_notices_and_notifications(pooler):
-    with connect(pooler) as db:
+    with pooler.connect() as db:
         seen = []
         db.add_notice_handler(lambda notice: seen.append(notice.message_primary))
         db.execute("do $$ begin raise notice 'hello'; end $$")

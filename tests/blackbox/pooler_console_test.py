@@ -5,8 +5,6 @@ import json
 import os
 import pwd
 import re
-import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -15,13 +13,12 @@ import psycopg
 import psycopg2
 import pytest
 from harness import ports, tree
-from harness.cluster import PROGRAM, fresh_folder
-from harness.pooler import OWNER, USER
+from harness.pooler import BIN, USER, Pooler, open_folder, running_postgres
 from harness.processes import memory_kib
 from harness.servers import Etcd, Server, as_user, http, kill_everything_below
 from harness.waiting import wait_until
 
-BIN = "/usr/lib/postgresql/15/bin"
+USERS = '"postgres" ""\n"boss" ""\n"watcher" ""\n"nobody" ""\n'
 TYPES = {"s": 25, "i": 23, "q": 20, "N": 1700, "b": 17}
 
 _CONNECTION = (
@@ -103,68 +100,20 @@ def columns(spec):
     return [(name, TYPES[kind or "s"]) for name, _, kind in words]
 
 
-class Bench:
-    """PostgreSQL and the pooler in front of it."""
+class Bench(Pooler):
+    """The pooler in front of a PostgreSQL, and what is asked of its console."""
 
-    def __init__(self, folder, workers):
-        self.folder = folder
-        self.pg_port, self.port, self.http_port = ports.free_ports(3)
-        os.chmod(folder, 0o755)
-        data = os.path.join(folder, "data")
-        os.mkdir(data)
-        shutil.chown(data, "postgres")
-        subprocess.run([f"{BIN}/initdb", "-D", data, "-A", "trust", "-N"], check=True, stdout=subprocess.DEVNULL, **as_user("postgres"))
-        self.postgres = Server("postgres", [
-            f"{BIN}/postgres", "-D", data, "-p", self.pg_port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-            "-c", "fsync=off", "-c", "max_connections=80"], os.path.join(folder, "pg.log"), "postgres").start()
-        wait_until("PostgreSQL answers", 20, lambda: self.direct("SELECT 1"))
-        subprocess.run([f"{BIN}/pgbench", "-i", "-q", "-h", "127.0.0.1", "-p", str(self.pg_port), "-U", "postgres", "postgres"], check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.ini = os.path.join(folder, "pooler.ini")
-        with open(os.path.join(folder, "users.txt"), "w") as file:
-            file.write('"postgres" ""\n"boss" ""\n"watcher" ""\n"nobody" ""\n')
-        host = f"host=127.0.0.1 port={self.pg_port}"
-        with open(self.ini, "w") as file:
-            file.write(f"""[databases]
-postgres = {host} user=postgres
-other = {host} user=postgres dbname=postgres pool_mode=session
-"odd name" = {host} user=postgres dbname=postgres
-""".replace('"odd name"', "'odd name'") + f"""
-[users]
-watcher = pool_size=7 max_user_connections=9
-[peers]
-5 = host=127.0.0.1 port=9
-[pgbouncer]
-{OWNER}listen_addr = 127.0.0.1
-listen_port = {self.port}
-unix_socket_dir = {folder}
-auth_type = trust
-auth_file = {folder}/users.txt
-admin_users = boss
-stats_users = watcher
-pool_mode = transaction
-default_pool_size = 8
-stats_period = 1
-workers = {workers}
-http_listen = 127.0.0.1:{self.http_port}
-""")
-        self.pooler = Server("pooler", [PROGRAM, "pooler", self.ini], os.path.join(folder, "pooler.log")).start()
-        wait_until("the pooler answers", 20, lambda: self.ask("SHOW VERSION"))
-
-    def stop(self):
-        self.pooler.stop()
-        self.postgres.child.send_signal(signal.SIGINT)
-        self.postgres.stop()
-        kill_everything_below(self.folder)
-
-    def direct(self, sql):
-        with contextlib.suppress(psycopg.OperationalError):
-            with psycopg.connect(f"host=127.0.0.1 port={self.pg_port} user=postgres dbname=postgres", autocommit=True) as connection:
-                return connection.execute(sql).fetchall()
-        return None
+    def __init__(self, folder, postgres, workers):
+        [self.http_port] = ports.free_ports(1)
+        self.pg_port, self.direct = postgres.port, postgres.sql
+        here = f"host=127.0.0.1 port={postgres.port} user=postgres"
+        super().__init__(folder, {"postgres": here, "other": f"{here} dbname=postgres pool_mode=session", "'odd name'": f"{here} dbname=postgres"}, USERS,
+                         more="[users]\nwatcher = pool_size=7 max_user_connections=9\n[peers]\n5 = host=127.0.0.1 port=9\n", unix_socket_dir=folder,
+                         admin_users="boss", stats_users="watcher", pool_mode="transaction", default_pool_size=8, stats_period=1, workers=workers,
+                         http_listen=f"127.0.0.1:{self.http_port}")
 
     def dsn(self, database="pgbouncer", user="boss"):
-        return f"host=127.0.0.1 port={self.port} user={user} dbname='{database}' connect_timeout=5"
+        return self.conninfo(database, user=user)
 
     def console(self, user="boss"):
         connection = psycopg2.connect(self.dsn(user=user))
@@ -209,13 +158,19 @@ http_listen = 127.0.0.1:{self.http_port}
             child.wait()
 
 
+@pytest.fixture(scope="module")
+def postgres():
+    with running_postgres() as server:
+        subprocess.run([f"{BIN}/pgbench", "-i", "-q", "-h", server.folder, "-p", str(server.port), "-U", "postgres", "postgres"], check=True, capture_output=True)
+        yield server
+
+
 @pytest.fixture(scope="module", params=[1, 3], ids=lambda workers: f"{workers}-workers")
-def bench(request):
-    folder = fresh_folder()
-    made = Bench(folder, request.param)
-    yield made
-    made.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+def bench(request, postgres):
+    with open_folder() as folder:
+        made = Bench(folder, postgres, request.param).start()
+        yield made
+        made.stop()
 
 
 def queries(bench):
@@ -519,7 +474,7 @@ def test_a_console_client_may_vanish_at_any_time(bench):
 
 
 def test_a_console_client_that_does_not_read_costs_nothing(bench):
-    before = memory_kib(bench.pooler.pid)["VmRSS"]
+    before = memory_kib(bench.pid)["VmRSS"]
     lazy = bench.console()
     lazy_socket = os.dup(lazy.fileno())
     os.set_blocking(lazy_socket, False)
@@ -530,7 +485,7 @@ def test_a_console_client_that_does_not_read_costs_nothing(bench):
             sent += os.write(lazy_socket, query * 1000) // len(query)
     time.sleep(1)
     assert bench.ask("SHOW STATE")
-    assert memory_kib(bench.pooler.pid)["VmRSS"] - before < 20_000
+    assert memory_kib(bench.pid)["VmRSS"] - before < 20_000
     os.set_blocking(lazy_socket, True)
     answers = 0
     deadline = time.monotonic() + 30
@@ -565,13 +520,9 @@ def member(port, role):
 def test_show_cluster_and_health_follow_the_leader_key(bench, folder):
     """The pooler of a cluster whose keys the test writes itself."""
     etcd = Etcd(folder, members=1).start()
-    port, http_port = ports.free_ports(2)
-    ini = os.path.join(folder, "cluster.ini")
-    with open(ini, "w") as file:
-        file.write(f"[databases]\npostgres = role=primary user=postgres\n[pgbouncer]\n{OWNER}listen_addr = 127.0.0.1\nlisten_port = {port}\n"
-                   f"unix_socket_dir =\nauth_type = trust\nauth_file = {bench.folder}/users.txt\nadmin_users = boss\npool_mode = transaction\n"
-                   f"workers = 2\nhttp_listen = 127.0.0.1:{http_port}\ncluster_dcs = etcd://{etcd.endpoints[0]}\ncluster_scope = demo\n")
-    pooler = Server("pooler", [PROGRAM, "pooler", ini], f"{folder}/pooler.log").start()
+    [http_port] = ports.free_ports(1)
+    pooler = Pooler(folder, {"postgres": "role=primary user=postgres"}, USERS, admin_users="boss", pool_mode="transaction", workers=2,
+                    http_listen=f"127.0.0.1:{http_port}", cluster_dcs=f"etcd://{etcd.endpoints[0]}", cluster_scope="demo").start()
 
     def put(key, value, *options):
         subprocess.run(["/usr/bin/etcdctl", "--endpoints", etcd.endpoints[0], "put", *options, f"/service/demo/{key}", value], check=True, stdout=subprocess.DEVNULL,
@@ -582,7 +533,7 @@ def test_show_cluster_and_health_follow_the_leader_key(bench, folder):
                        env={**os.environ, "ETCDCTL_API": "3"})
 
     def ask(command):
-        with contextlib.closing(psycopg.connect(f"host=127.0.0.1 port={port} user=boss dbname=pgbouncer", autocommit=True)) as connection:
+        with contextlib.closing(pooler.connect("pgbouncer", user="boss")) as connection:
             cursor = connection.execute(command)
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
@@ -608,7 +559,7 @@ def test_show_cluster_and_health_follow_the_leader_key(bench, folder):
         assert health() == (200, {"status": "ok", "paused": False, "leader": "n1", "term": int(rows[0]["term"]), "held_clients": 0})
         database = next(row for row in ask("SHOW DATABASES") if row["name"] == "postgres")
         assert (database["host"], database["port"]) == ("127.0.0.1", bench.pg_port)
-        client = psycopg.connect(f"host=127.0.0.1 port={port} user=postgres dbname=postgres", autocommit=True)
+        client = pooler.connect()
         client.execute("SELECT 1")
         remove("leader")
         wait_until("it holds", 10, lambda: ask("SHOW CLUSTER")[0]["routing"] == "held")

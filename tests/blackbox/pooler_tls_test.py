@@ -16,14 +16,12 @@ import time
 import psycopg
 import pytest
 
-from harness.pooler import OWNER
-from harness import ports
-from harness.cluster import PROGRAM, fresh_folder
-from harness.servers import as_user
+from harness.cluster import fresh_folder
+from harness.pooler import BIN, Pooler, Postgres, give, open_folder
+from harness.processes import memory_kib
 from harness.waiting import wait_until
+from harness.wire import SSL_REQUEST, query, startup
 
-ACCOUNT = "postgres" if os.geteuid() == 0 else None
-SSL_REQUEST = struct.pack("!II", 8, 80877103)
 RULES = """
 local     all all        trust
 hostssl   all needs_tls  all trust
@@ -33,16 +31,6 @@ host      all needs_tls,needs_none,by_cert all reject
 host      all by_scram   all scram-sha-256
 host      all all        all trust
 """
-
-
-def programs():
-    found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/pgbench"))
-    return (found[-1] if found else pathlib.Path(shutil.which("pgbench"))).parent
-
-
-def give(path):
-    if ACCOUNT:
-        shutil.chown(path, ACCOUNT, ACCOUNT)
 
 
 def openssl(*arguments):
@@ -98,38 +86,19 @@ def certificates():
     shutil.rmtree(made.folder, ignore_errors=True)
 
 
-class Postgres:
-    def __init__(self, certificates):
-        self.folder = fresh_folder()
-        give(self.folder)
-        self.data = f"{self.folder}/data"
-        self.port = ports.free_ports(1)[0]
-        subprocess.run([f"{programs()}/initdb", "-D", self.data, "-A", "trust", "-U", "postgres", "--no-sync"], check=True, capture_output=True,
-                       cwd="/", **as_user(ACCOUNT))
+class Encrypted(Postgres):
+    def __init__(self, folder, certificates):
+        super().__init__(folder, "ssl_ca_file=root.crt")
         pathlib.Path(f"{self.data}/pg_hba.conf").write_text(RULES)
         for name, source in (("server.key", certificates.key("server")), ("server.crt", certificates.cert("server")),
                              ("root.crt", certificates.cert("ca"))):
             shutil.copy(source, f"{self.data}/{name}")
             give(f"{self.data}/{name}")
             os.chmod(f"{self.data}/{name}", 0o600)
-        self.child = subprocess.Popen(
-            [f"{programs()}/postgres", "-D", self.data, "-p", str(self.port), "-k", self.folder, "-c", "fsync=off", "-c", "max_connections=80",
-             "-c", "listen_addresses=127.0.0.1", "-c", "ssl_ca_file=root.crt"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
-            **as_user(ACCOUNT))
-        wait_until("PostgreSQL", 60, lambda: self.run("alter system set ssl = on"))
-        self.tls(True)
-        for role in ("app", "needs_tls", "needs_none", "by_cert", "outsider"):
-            self.run(f"create role {role} login superuser")
-        self.run("create role by_scram login superuser password 'secret'")
-
-    def run(self, sql):
-        with psycopg.connect(host=self.folder, port=self.port, user="postgres", dbname="postgres", autocommit=True) as connection:
-            connection.execute(sql)
-        return True
 
     def tls(self, on):
-        self.run(f"alter system set ssl = {'on' if on else 'off'}")
-        self.run("select pg_reload_conf()")
+        self.sql(f"alter system set ssl = {'on' if on else 'off'}")
+        self.sql("select pg_reload_conf()")
 
         def so():
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
@@ -138,36 +107,30 @@ class Postgres:
 
         wait_until("ssl", 10, so)
 
-    def stop(self):
-        self.child.send_signal(signal.SIGINT)
-        self.child.wait(30)
-        shutil.rmtree(self.folder, ignore_errors=True)
-
 
 @pytest.fixture(scope="module")
 def postgres(certificates):
-    made = Postgres(certificates)
-    try:
-        yield made
-    finally:
-        made.stop()
+    with open_folder() as folder:
+        made = Encrypted(folder, certificates)
+        try:
+            made.start().tls(True)
+            for role in ("app", "needs_tls", "needs_none", "by_cert", "outsider"):
+                made.sql(f"create role {role} login superuser")
+            made.sql("create role by_scram login superuser password 'secret'")
+            yield made
+        finally:
+            made.stop()
 
 
-class Pooler:
-    def __init__(self, postgres, certificates):
-        self.folder = fresh_folder()
-        self.certificates = certificates
-        self.port = ports.free_ports(1)[0]
-        self.log = f"{self.folder}/log"
-        self.child = None
-        self.target = {"host": "localhost", "port": postgres.port}
-        self.settings = {"listen_addr": "127.0.0.1", "listen_port": self.port, "unix_socket_dir": self.folder, "auth_type": "trust",
-                         "auth_file": f"{self.folder}/users.txt", "pool_mode": "transaction", "server_login_retry": 1}
-        if ACCOUNT:
-            self.settings["user"] = ACCOUNT
-            give(self.folder)
+class TlsPooler(Pooler):
+    """`target`: where its one database leads."""
+
+    def __init__(self, folder, postgres, certificates):
+        self.certificates, self.target = certificates, {"host": "localhost", "port": postgres.port}
         users = ("postgres", "app", "needs_tls", "needs_none", "by_cert", "by_scram", "outsider")
-        pathlib.Path(f"{self.folder}/users.txt").write_text("".join(f'"{user}" "secret"\n' for user in users))
+        login = {"user": "app", "gssencmode": "disable", "sslrootcert": certificates.cert("ca")}
+        super().__init__(folder, {}, "".join(f'"{user}" "secret"\n' for user in users), login=login, unix_socket_dir=folder, pool_mode="transaction",
+                         server_login_retry=1)
 
     def serve_tls(self, mode="require", certificate="server", ca=None, **more):
         self.settings |= {"client_tls_sslmode": mode, "client_tls_key_file": self.certificates.key(certificate),
@@ -177,41 +140,23 @@ class Pooler:
         self.settings |= more
         return self
 
-    def file(self):
-        path = f"{self.folder}/p.ini"
-        with open(path, "w") as file:
-            file.write("[databases]\npostgres = " + " ".join(f"{key}={value}" for key, value in self.target.items()) + "\n[pgbouncer]\n" + OWNER)
-            file.writelines(f"{name} = {value}\n" for name, value in self.settings.items())
-        return path
+    def write(self, **changes):
+        self.databases = {"postgres": " ".join(f"{key}={value}" for key, value in self.target.items())}
+        super().write(**changes)
 
-    def start(self, **settings):
-        self.settings |= settings
-        with open(self.log, "wb") as log:
-            self.child = subprocess.Popen([PROGRAM, "pooler", self.file()], cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        wait_until("process up", 20, lambda: "process up" in self.logged() or self.child.poll() is not None)
-        assert self.child.poll() is None, self.logged()
-        return self
+    def start(self, **changes):
+        self.write(**changes)
+        return super().start()
 
     def refusal(self, **settings):
-        self.settings |= settings
-        done = subprocess.run([PROGRAM, "pooler", self.file()], cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+        self.write(**settings)
+        done = self.run(self.file)
         assert done.returncode == 1
         return done.stdout + done.stderr
 
-    def logged(self):
-        return pathlib.Path(self.log).read_text(errors="replace")
-
-    def wait_logged(self, text, seconds=10):
-        wait_until(f"log: {text}", seconds, lambda: text in self.logged())
-
-    def connect(self, **options):
-        return psycopg.connect(**{"host": "127.0.0.1", "port": self.port, "user": "app", "dbname": "postgres", "connect_timeout": 10,
-                                  "autocommit": True, "gssencmode": "disable", "sslrootcert": self.certificates.cert("ca")} | options)
-
     def server_version(self, **options):
         """Of TLS between pooler and PostgreSQL; None: it is plain."""
-        with self.connect(**options) as connection:
-            return connection.execute("select version from pg_stat_ssl where pid = pg_backend_pid()").fetchone()[0]
+        return self.value("select version from pg_stat_ssl where pid = pg_backend_pid()", **options)
 
     def error(self, **options):
         with pytest.raises(psycopg.OperationalError) as caught:
@@ -221,18 +166,13 @@ class Pooler:
     def raw(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=15)
 
-    def remove(self):
-        if self.child is not None:
-            self.child.kill()
-            self.child.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
 
 @pytest.fixture
 def pooler(postgres, certificates):
-    made = Pooler(postgres, certificates)
-    yield made
-    made.remove()
+    with open_folder() as folder:
+        made = TlsPooler(folder, postgres, certificates)
+        yield made
+        made.stop()
 
 
 # --- clients -------------------------------------------------------------------------------------------------------------
@@ -351,15 +291,6 @@ def begun(pooler, context):
     return context.wrap_socket(connection)
 
 
-def startup(user="app"):
-    body = struct.pack("!I", 196608) + b"".join(text.encode() + b"\0" for text in ("user", user, "database", "postgres", ""))
-    return struct.pack("!I", len(body) + 4) + body
-
-
-def query(sql):
-    return b"Q" + struct.pack("!I", len(sql) + 5) + sql.encode() + b"\0"
-
-
 def read_until_ready(connection):
     received = b""
     while b"Z\0\0\0\5" not in received or len(received) < received.rindex(b"Z\0\0\0\5") + 6:
@@ -396,7 +327,7 @@ def test_tls_at_once(pooler, pieces):
                     incoming.write(data)
 
         step(tls.do_handshake)
-        tls.write(startup())
+        tls.write(startup("app"))
         leave()  # the last of the handshake and the first packet, together
         received = b""
         while b"Z\0\0\0\5I" not in received:
@@ -411,7 +342,7 @@ def test_tls_at_once_needs_the_right_protocol(pooler):
         plain_context(["http/1.1"]).wrap_socket(pooler.raw())
     with plain_context().wrap_socket(pooler.raw()) as connection:  # TLS 1.3: the client is done before it is refused
         with contextlib.suppress(OSError):
-            connection.sendall(startup())
+            connection.sendall(startup("app"))
             assert connection.recv(100) == b""
     pooler.wait_logged("ALPN")
 
@@ -433,7 +364,7 @@ def test_tls_at_once_where_there_is_none(pooler):
 def test_plain_bytes_behind_the_request_are_refused(pooler):
     pooler.serve_tls("allow").start()
     with pooler.raw() as connection:
-        connection.sendall(SSL_REQUEST + startup())
+        connection.sendall(SSL_REQUEST + startup("app"))
         answer = b""
         with contextlib.suppress(ConnectionResetError):
             while more := connection.recv(1000):
@@ -496,7 +427,7 @@ def test_garbage_in_the_handshake_and_later(pooler):
             while connection.recv(100):
                 pass
     tls = begun(pooler, plain_context())
-    tls.sendall(startup())
+    tls.sendall(startup("app"))
     read_until_ready(tls)
     with socket.socket(fileno=os.dup(tls.fileno())) as plain:
         plain.settimeout(10)
@@ -515,8 +446,7 @@ def test_sslmode_of_servers(pooler, postgres):
     for mode in ("allow", "prefer", "require", "verify-ca", "verify-full"):
         pooler.start(server_tls_sslmode=mode)
         assert pooler.server_version(user="needs_tls") == "TLSv1.3", mode
-        pooler.child.kill()
-        pooler.child.wait()
+        pooler.stop()
     pooler.start(server_tls_sslmode="disable")
     assert pooler.server_version(user="needs_none") is None
     assert "pg_hba.conf" in pooler.error(user="needs_tls")
@@ -532,8 +462,7 @@ def test_servers_without_tls(pooler, postgres):
             else:
                 pooler.error(connect_timeout=20)
                 assert "server does not do TLS" in pooler.logged()
-            pooler.child.kill()
-            pooler.child.wait()
+            pooler.stop()
             pooler.settings["query_wait_timeout"] = 3
     finally:
         postgres.tls(True)
@@ -562,8 +491,7 @@ def test_a_certificate_for_another_host(pooler, certificates, postgres):
         pooler.start(server_tls_sslmode="verify-full", server_tls_ca_file=certificates.cert("ca"), query_wait_timeout=3)
         pooler.error(connect_timeout=20)
         assert 'not for host "localhost"' in pooler.logged()
-        pooler.child.kill()
-        pooler.child.wait()
+        pooler.stop()
         pooler.start(server_tls_sslmode="verify-ca")
         assert pooler.server_version() is not None
 
@@ -577,8 +505,7 @@ def test_our_own_certificate_for_servers(pooler, certificates):
 def test_scram_with_channel_binding_finds_somebody_in_between(pooler, certificates, postgres):
     pooler.start(server_tls_sslmode="require", query_wait_timeout=3)
     assert pooler.server_version(user="by_scram") == "TLSv1.3"
-    pooler.child.kill()
-    pooler.child.wait()
+    pooler.stop()
     with Middle(postgres.port, certificates, "server384") as middle:
         pooler.target = {"host": "localhost", "port": middle.port}
         pooler.start()
@@ -713,12 +640,6 @@ def test_cancel_is_encrypted_as_the_connection_is(pooler, postgres, mode, first)
 
 # --- many bytes ----------------------------------------------------------------------------------------------------------------
 
-def memory(pid):
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) * 1024
-
-
 @pytest.mark.parametrize("server_mode", ["require", "disable"])
 def test_a_slow_reader_of_much(pooler, server_mode):
     pooler.serve_tls("require").start(server_tls_sslmode=server_mode)
@@ -733,7 +654,7 @@ def test_a_slow_reader_of_much(pooler, server_mode):
                 count += len(row)
                 if number % 10 == 0:
                     time.sleep(0.2)
-                    most = max(most, memory(pooler.child.pid))
+                    most = max(most, memory_kib(pooler.pid)["VmRSS"] << 10)
         assert count == 100 * 1_000_001
         assert received.hexdigest() == wanted.hexdigest()
         assert most < 60 << 20, "what the client does not take has to wait at the server"
@@ -754,7 +675,7 @@ def test_much_to_the_server(pooler):
 def test_many_requests_in_one_piece(pooler):
     pooler.serve_tls("require").start(server_tls_sslmode="require")
     with begun(pooler, plain_context()) as connection:
-        connection.sendall(startup())
+        connection.sendall(startup("app"))
         read_until_ready(connection)
         connection.sendall(b"".join(query(f"select {number}") for number in range(3000)))
         received = b""
@@ -770,9 +691,9 @@ def test_many_requests_in_one_piece(pooler):
 @pytest.mark.parametrize("protocol", [["simple"], ["prepared", "-S"]], ids=" ".join)
 def test_pgbench(pooler, postgres, protocol):
     pooler.serve_tls("require").start(server_tls_sslmode="require", default_pool_size=4, max_prepared_statements=100)
-    subprocess.run([f"{programs()}/pgbench", "-i", "-q", "-h", postgres.folder, "-p", str(postgres.port), "-U", "postgres", "postgres"], check=True,
+    subprocess.run([f"{BIN}/pgbench", "-i", "-q", "-h", postgres.folder, "-p", str(postgres.port), "-U", "postgres", "postgres"], check=True,
                    capture_output=True, timeout=120)
-    done = subprocess.run([f"{programs()}/pgbench", "-n", "-M", *protocol, "-c", "16", "-T", "3", "-h", "127.0.0.1", "-p", str(pooler.port), "-U", "app",
+    done = subprocess.run([f"{BIN}/pgbench", "-n", "-M", *protocol, "-c", "16", "-T", "3", "-h", "127.0.0.1", "-p", str(pooler.port), "-U", "app",
                            "postgres"], capture_output=True, text=True, timeout=120, env=os.environ | {"PGSSLMODE": "require"})
     assert done.returncode == 0, done.stderr
     assert "number of failed transactions: 0" in done.stdout
@@ -815,7 +736,7 @@ def test_a_reload_takes_new_certificates(pooler, certificates):
     before = shown_certificate(pooler)
     with pooler.connect(sslmode="require") as staying:
         use("server384")
-        pooler.child.send_signal(signal.SIGHUP)
+        pooler.send(signal.SIGHUP)
         try:
             wait_until("the new certificate", 4, lambda: shown_certificate(pooler) != before)
         except AssertionError:
@@ -823,7 +744,7 @@ def test_a_reload_takes_new_certificates(pooler, certificates):
         assert staying.execute("select 1").fetchone() == (1,)
         after = shown_certificate(pooler)
         pathlib.Path(cert).write_text("nonsense")
-        pooler.child.send_signal(signal.SIGHUP)
+        pooler.send(signal.SIGHUP)
         pooler.wait_logged("client_tls_cert_file")
         assert shown_certificate(pooler) == after
         assert staying.execute("select 1").fetchone() == (1,)
@@ -836,13 +757,13 @@ def test_a_reload_lets_servers_go_whose_settings_changed(pooler):
         first, version = connection.execute(question).fetchone()
         assert version == "TLSv1.3"
         pooler.settings["query_timeout"] = 100  # nothing of TLS
-        pooler.file()
-        pooler.child.send_signal(signal.SIGHUP)
+        pooler.write()
+        pooler.send(signal.SIGHUP)
         time.sleep(1)
         assert connection.execute(question).fetchone() == (first, "TLSv1.3")
         pooler.settings["server_tls_sslmode"] = "disable"
-        pooler.file()
-        pooler.child.send_signal(signal.SIGHUP)
+        pooler.write()
+        pooler.send(signal.SIGHUP)
         try:
             wait_until("a plain server", 4, lambda: connection.execute(question).fetchone()[1] is None)
         except AssertionError:

@@ -17,7 +17,8 @@ def text(value):
 
 
 def startup(user="postgres", database="postgres", **parameters):
-    body = struct.pack("!i", 196608) + b"".join(text(name) + text(value) for name, value in dict(user=user, database=database, **parameters).items()) + b"\0"
+    pairs = dict(user=user, database=database, **parameters).items()
+    body = struct.pack("!i", 196608) + b"".join(text(name) + text(value) for name, value in pairs) + b"\0"
     return struct.pack("!i", len(body) + 4) + body
 
 
@@ -174,10 +175,11 @@ class Wire:
     def value(self, statement):
         return self.sql(statement)[0][0]
 
-    def cancel(self):
-        with socket.create_connection(self.socket.getpeername(), self.socket.gettimeout()) as other:
+    def cancel(self, port=None):
+        """Here, or at a peer; returns when all is done."""
+        with socket.create_connection(("127.0.0.1", port or self.socket.getpeername()[1]), self.socket.gettimeout()) as other:
             other.sendall(struct.pack("!ii", 8 + len(self.key), CANCEL) + self.key)
-            other.recv(1)  # it closes when all is done
+            assert other.recv(1) == b"", "it says nothing, and closes"
 
     def close(self):
         """By FIN, without Terminate."""
