@@ -1,8 +1,16 @@
 #include "pool/parameters.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 
 namespace pgdba::pool {
+
+namespace {
+
+constexpr size_t kFew = 64;
+
+}  // namespace
 
 ParameterSpace::ParameterSpace(const std::vector<std::string>& more)
     : names_{"client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings", "application_name"} {
@@ -20,6 +28,11 @@ std::optional<size_t> ParameterSpace::index_of(std::string_view name) const {
 }
 
 Parameters ParameterSpace::intern(ParameterSet set) {
+  // Before the table grows: a stranger's startup packets may say anything, and what they leave must not pile up until the next tick.
+  if (sets_.size() >= sets_.bucket_count()) {
+    sweep();
+    sets_.reserve(std::max(kFew, 2 * sets_.size()));
+  }
   // The key spells out each value with its length, so that no two sets share one.
   std::string key;
   for (const auto& value : set.values) key += value ? std::to_string(value->size()) + ':' + *value : std::string("-");

@@ -79,5 +79,15 @@ TEST(PoolParameters, sets_that_nobody_holds_are_forgotten) {
   EXPECT_EQ(space.with(space.empty(), 0, "kept"), kept);
 }
 
+// Twenty thousand bytes stayed for each startup packet, until the next tick of ten seconds.
+TEST(PoolParameters, sets_that_come_and_go_do_not_pile_up) {
+  ParameterSpace space({});
+  std::vector<Parameters> kept;
+  for (int i = 0; i < 300; ++i) kept.push_back(space.with(space.empty(), 4, "kept " + std::to_string(i)));
+  for (int i = 0; i < 100'000; ++i) (void)space.with(space.empty(), 4, "gone " + std::to_string(i));
+  EXPECT_LT(space.size(), 2000U);
+  for (int i = 0; i < 300; ++i) EXPECT_EQ(space.with(space.empty(), 4, "kept " + std::to_string(i)), kept[static_cast<size_t>(i)]);
+}
+
 }  // namespace
 }  // namespace pgdba::pool
