@@ -617,13 +617,15 @@ def test_a_server_vanishes(cut, postgres, state, how):
 def test_a_server_vanishes_behind_an_answer_that_is_read_slowly(cut, kilobytes):
     """Lost once: the rest of an answer lay in the socket while the client was slow, and the server's end was seen first."""
     with cut.connect(room=4096) as db:
-        db.send(wire.query(f"select repeat('x', 1000) from generate_series(1, {kilobytes})"))
+        pid = db.value("select pg_backend_pid()")  # a server is there: its login is not what is cut
         trap = cut.proxy.set(TO_CLIENT, b"Z\0\0\0\5I", "fin", 6)
+        db.send(wire.query(f"select repeat('x', 1000) from generate_series(1, {kilobytes})"))
         trap.sprung.wait(0.3)  # the larger ones do not get that far before the client reads
         stays("the client hears of no end", 0.2, lambda: not select.select([db.socket], [], [], 0)[2])
         assert sum(kind == "D" for kind, _ in db.finish()) == kilobytes
+        assert trap.sprung.is_set()
+        wait_until("it is gone", 10, lambda: pid not in [row["remote_pid"] for row in console(cut.pooler, "SHOW SERVERS")])
         assert db.value("select 'and on'") == "and on"
-    cut.proxy.trap = None
 
 
 def test_a_backend_is_terminated(cut, postgres):

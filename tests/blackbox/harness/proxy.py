@@ -18,7 +18,7 @@ class Trap:
 class Link(threading.Thread):
     def __init__(self, proxy, client):
         super().__init__(daemon=True)
-        self.proxy, self.client, self.how = proxy, client, None
+        self.proxy, self.client, self.how, self.tails = proxy, client, None, {}
         self.server = socket.create_connection(("127.0.0.1", proxy.target), 10)
         for each in (self.client, self.server):
             each.setblocking(False)
@@ -30,10 +30,10 @@ class Link(threading.Thread):
                 for source in select.select([self.client, self.server], [], [], 0.02)[0]:
                     data = source.recv(65536)
                     sink, way = (self.server, TO_SERVER) if source is self.client else (self.client, TO_CLIENT)
-                    trap = self.proxy.trap
-                    if trap is not None and trap.direction is way and (at := data.find(trap.pattern)) >= 0:
+                    trap, end = self.proxy.trap, self.end_of_trap(way, data)
+                    if end is not None:
                         self.proxy.trap = None
-                        self.forward(data[: at + trap.keep], sink)
+                        self.forward(data[:end], sink)
                         self.how = trap.how
                         trap.sprung.set()
                     elif not data:
@@ -50,6 +50,15 @@ class Link(threading.Thread):
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 each.close()
             self.proxy.links.discard(self)
+
+    def end_of_trap(self, way, data):
+        """How much of this may pass; None: all. What the trap waits for may come in two pieces."""
+        trap, before = self.proxy.trap, self.tails.get(way, b"")
+        self.tails[way] = (before + data)[-50:]
+        if trap is None or trap.direction is not way:
+            return None
+        at = (before + data).find(trap.pattern, max(0, len(before) - len(trap.pattern) + 1))
+        return None if at < 0 else max(0, at - len(before) + trap.keep)
 
     def forward(self, data, sink):
         rest = memoryview(data)
