@@ -287,13 +287,14 @@ void SimPooler::judge_bytes(const pool::Server& server, Socket& socket) {
   if (server.since == socket.lent_at) return;
   socket.lent_at = server.since;
   world_.note("{}: S{} is lent to C{}", name_, server.id, server.client->id);
-  if (server.since >= follow_.state().fresh_until) {
+  const pool::Moment now = micros(world_.events.now());
+  if (now >= follow_.state().fresh_until) {
     world_.checkers.violate("B", fmt::format("{} lends {} on a view that is {} ms too old", name_, server.member,
-                                             (server.since - follow_.state().fresh_until) / 1000));
+                                             (now - follow_.state().fresh_until) / 1000));
   }
-  if (follow_.holding() && server.since > micros(follow_.holding_since())) {
+  if (follow_.holding() && now > micros(follow_.holding_since())) {
     world_.checkers.violate("C", fmt::format("{} lends {} {} ms after a switchover of it began to drain", name_, server.member,
-                                             (server.since - micros(follow_.holding_since())) / 1000));
+                                             (now - micros(follow_.holding_since())) / 1000));
   }
 }
 

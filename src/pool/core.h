@@ -253,6 +253,7 @@ class Core {
   void link(Server& server, Client& client);
   void unlink(Server& server);
   void resume(Client& client);
+  void wait_again(Client& client);
   void release(Server& server);
   void let_go(Server& server);
   void now_free(Server& server);
