@@ -71,6 +71,7 @@ class PoolerFollow {
 
   pool::ClusterState state_;
   pool::Leadership leads_;
+  pool::Succession succession_;
   std::vector<std::string> running_;  // replicas that may be read
   uint64_t system_identifier_ = 0;
 

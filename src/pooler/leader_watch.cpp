@@ -57,6 +57,7 @@ struct LeaderWatch::Impl {
   model::PoolerRecord record;
   model::Revision record_mod = 0;
   pool::SwitchoverHold hold;
+  pool::Succession succession;
   ClusterNews last;
   BootTime lively_until{};
 
@@ -80,8 +81,9 @@ struct LeaderWatch::Impl {
     std::optional<pool::LeaderKey> leader;
     std::optional<pool::TermKey> term;
     if (view.leader) leader = {view.leader->value, view.leader->create};
-    if (view.term) term = {static_cast<uint64_t>(view.term->value.term), view.term->value.leader};
+    if (view.term) term = {static_cast<uint64_t>(view.term->value.term), view.term->value.leader, view.term->mod};
     pool::Leadership leads = pool::leadership_of(leader, term);
+    out.number = succession.number_of(leads, watch->epoch(), out.system_identifier);
     out.leader = std::move(leads.leader);
     out.term = leads.term;
     out.own_term = leads.own_term;
@@ -123,10 +125,10 @@ struct LeaderWatch::Impl {
       using Step = pool::SwitchoverKey::Step;
       const Step step = value.handover ? Step::over : value.state == State::draining ? Step::draining
                         : value.state == State::stopped ? Step::stopped : Step::over;
-      key = pool::SwitchoverKey{view.switchover->mod, value.from, step, value.hold_ms * 1000};
+      key = pool::SwitchoverKey{view.switchover->mod, static_cast<uint64_t>(value.term), value.from, step, value.hold_ms * 1000};
     }
     const auto now = std::chrono::duration_cast<std::chrono::microseconds>(loop.now().time_since_epoch()).count();
-    switch (hold.follow(key, leader, now)) {
+    switch (hold.follow(key, leader, view.term ? static_cast<uint64_t>(view.term->value.term) : 0, now)) {
       case pool::SwitchoverHold::Change::none: return;
       case pool::SwitchoverHold::Change::begins:
         log::info("pooler", "holding new transactions: switchover from={} to={} hold_ms={}", key->from, view.switchover->value.to,
@@ -146,9 +148,9 @@ struct LeaderWatch::Impl {
     const model::ClusterView* view = watch->view();
     if (view == nullptr) return;
     follow_switchover(*view);
-    const uint64_t before = last.term;
+    const uint64_t before = last.number;
     last = look_at(*view);
-    if (last.term != before) lively_until = loop.after(kLively);
+    if (last.number != before) lively_until = loop.after(kLively);
     news(last);
   }
 
