@@ -29,6 +29,7 @@ void PoolerFollow::start() {
   state_ = {};
   leads_ = {};
   succession_ = {};
+  lock_ttl_ = {};
   running_.clear();
   hold_ = {};
   lease_ = 0;
@@ -174,7 +175,8 @@ void PoolerFollow::tell() {
   state_.leader_reachable = !leads_.leader.empty() && view_.members.contains(leads_.leader);
   state_.any_member = !view_.members.empty();
   state_.switching = holding();
-  state_.fresh_until = micros(as_of_ + ttl() / 2);
+  const pool::Micros lock_ttl = lock_ttl_.follow(std::chrono::duration_cast<pool::Micros>(ttl()), view_.leader ? view_.leader->mod : 0);
+  state_.fresh_until = micros(as_of_ + lock_ttl / 2);
   news_();
   if (change != pool::SwitchoverHold::Change::none) registration();
 }
@@ -255,6 +257,15 @@ void PoolerFollow::write(pool::Part part, int in_flight) {
       });
     });
   });
+}
+
+std::optional<std::string> PoolerFollow::judge_age() const {
+  const auto& lock = world_.etcd.state().leader;
+  if (!lock || !view_.leader || lock->mod != view_.leader->mod || generation_ != world_.etcd.generation()) return std::nullopt;
+  const auto ttl = world_.etcd.ttl_of(lock->lease);
+  const Duration age = world_.events.now() - as_of_;
+  if (!ttl || age < *ttl / 2) return std::nullopt;
+  return fmt::format("on a view of {} ms, and the lock has a lease of {} ms", to_ms(age), to_ms(*ttl));
 }
 
 std::string PoolerFollow::summary() const {

@@ -292,6 +292,7 @@ void SimPooler::judge_bytes(const pool::Server& server, Socket& socket) {
     world_.checkers.violate("B", fmt::format("{} lends {} on a view that is {} ms too old", name_, server.member,
                                              (now - follow_.state().fresh_until) / 1000));
   }
+  if (auto judged = follow_.judge_age()) world_.checkers.violate("B", fmt::format("{} lends {} {}", name_, server.member, *judged));
   if (follow_.holding() && now > micros(follow_.holding_since())) {
     world_.checkers.violate("C", fmt::format("{} lends {} {} ms after a switchover of it began to drain", name_, server.member,
                                              (now - micros(follow_.holding_since())) / 1000));

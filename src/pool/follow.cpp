@@ -1,5 +1,6 @@
 #include "pool/follow.h"
 
+#include <algorithm>
 #include <array>
 
 namespace pgdba::pool {
@@ -57,6 +58,13 @@ uint64_t Succession::number_of(Leadership& now, uint64_t etcd, uint64_t system_i
   etcd_ = etcd;
   if (system_identifier != 0) system_identifier_ = system_identifier;
   return number_;
+}
+
+Micros LockTtl::follow(Micros configured, int64_t lock_mod) {
+  const bool longer_counts = ttl_.count() == 0 || lock_mod != lock_mod_;
+  ttl_ = longer_counts ? configured : std::min(ttl_, configured);
+  lock_mod_ = lock_mod;
+  return ttl_;
 }
 
 RouteState primary_route(const ClusterState& state, const Rules& rules) {

@@ -57,6 +57,18 @@ class Succession {
   uint64_t system_identifier_ = 0;
 };
 
+// Half of this is how old news may be to lend on. A lock lives as long as was configured when its key was written last: a
+// longer ttl counts when the owner has moved its lock to it, a shorter one at once. (Whoever has not heard of the shorter
+// one goes on for half the old ttl; the walls at the server's side do not depend on it.)
+class LockTtl {
+ public:
+  Micros follow(Micros configured, int64_t lock_mod);
+
+ private:
+  Micros ttl_{0};
+  int64_t lock_mod_ = 0;
+};
+
 struct ClusterState {
   bool known = false;             // etcd has been read
   bool leader_reachable = false;  // somebody leads, and an address of it is known

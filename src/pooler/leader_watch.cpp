@@ -58,6 +58,7 @@ struct LeaderWatch::Impl {
   model::Revision record_mod = 0;
   pool::SwitchoverHold hold;
   pool::Succession succession;
+  pool::LockTtl lock_ttl;
   ClusterNews last;
   BootTime lively_until{};
 
@@ -76,7 +77,9 @@ struct LeaderWatch::Impl {
     out.known = true;
     out.trouble = watch->trouble();
     out.as_of_us = std::chrono::duration_cast<std::chrono::microseconds>(view.as_of.time_since_epoch()).count();
-    out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>((view.as_of + ttl() / 2).time_since_epoch()).count();
+    const BootTime fresh_until =
+        view.as_of + lock_ttl.follow(std::chrono::duration_cast<pool::Micros>(ttl()), view.leader ? view.leader->mod : 0) / 2;
+    out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>(fresh_until.time_since_epoch()).count();
     if (view.initialize) out.system_identifier = static_cast<uint64_t>(std::strtoull(view.initialize->value.c_str(), nullptr, 10));
     std::optional<pool::LeaderKey> leader;
     std::optional<pool::TermKey> term;
@@ -87,7 +90,7 @@ struct LeaderWatch::Impl {
     out.leader = std::move(leads.leader);
     out.term = leads.term;
     out.own_term = leads.own_term;
-    if (out.own_term && !out.leader.empty() && agent_term == out.term && agent_until > view.as_of + ttl() / 2) {
+    if (out.own_term && !out.leader.empty() && agent_term == out.term && agent_until > fresh_until) {
       out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>(agent_until.time_since_epoch()).count();
     }
     std::optional<Lsn> primary;

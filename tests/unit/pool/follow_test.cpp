@@ -73,6 +73,16 @@ TEST(Succession, NumbersRiseWithWhoeverLeadsAndNewsOfThePastHasNone) {
   }
 }
 
+TEST(LockTtl, ALongerOneCountsWhenTheLockHasMovedAndAShorterOneAtOnce) {
+  using namespace std::chrono_literals;
+  LockTtl ttl;
+  EXPECT_EQ(ttl.follow(10s, 50), 10s);
+  EXPECT_EQ(ttl.follow(3s, 50), 3s);
+  EXPECT_EQ(ttl.follow(3s, 60), 3s);
+  EXPECT_EQ(ttl.follow(30s, 60), 3s);
+  EXPECT_EQ(ttl.follow(30s, 71), 30s);
+}
+
 TEST(Follow, ThePrimarysRouteIsOpenOnlyWhenAllIsKnown) {
   const ClusterState good{.known = true, .leader_reachable = true, .any_member = true, .switching = false, .number = 3, .fresh_until = 77};
   RouteState route = primary_route(good, {});
