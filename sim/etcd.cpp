@@ -137,6 +137,11 @@ std::optional<Time> Etcd::guaranteed_until(model::LeaseId lease) const {
   return found == guaranteed_.end() ? std::nullopt : std::optional(found->second);
 }
 
+std::optional<Duration> Etcd::ttl_of(model::LeaseId lease) const {
+  auto found = leases_.find(lease);
+  return found == leases_.end() ? std::nullopt : std::optional(found->second.ttl);
+}
+
 void Etcd::watch_lease(model::LeaseId lease) {
   // etcd looks for expired leases twice a second.
   Duration slack = draw(world_.random, 0ms, 500ms);

@@ -72,6 +72,8 @@ class Etcd {
   void release_holds() { holds_.clear(); }
   // No key under this lease can end before then, except by an operator's hand. Nothing is known of a lease of nobody's.
   [[nodiscard]] std::optional<Time> guaranteed_until(model::LeaseId lease) const;
+  // As granted; nothing: there is no such lease.
+  [[nodiscard]] std::optional<Duration> ttl_of(model::LeaseId lease) const;
   // An operator's hand.
   void delete_key(const model::Key& key);
   void put(const model::Key& key, const ha::Value& value);

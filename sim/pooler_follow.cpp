@@ -28,6 +28,8 @@ void PoolerFollow::start() {
   proofs_.clear();
   state_ = {};
   leads_ = {};
+  succession_ = {};
+  lock_ttl_ = {};
   running_.clear();
   hold_ = {};
   lease_ = 0;
@@ -150,30 +152,31 @@ void PoolerFollow::tell() {
     leader = {view_.leader->value, view_.leader->create};
     owner = view_.leader->value;
   }
-  if (view_.term) term = {static_cast<uint64_t>(view_.term->value.term), view_.term->value.leader};
+  if (view_.term) term = {static_cast<uint64_t>(view_.term->value.term), view_.term->value.leader, view_.term->mod};
   if (view_.switchover) {
     using State = model::Switchover::State;
     const model::Switchover& value = view_.switchover->value;
     using Step = pool::SwitchoverKey::Step;
     const Step step = value.handover ? Step::over : value.state == State::draining ? Step::draining
                       : value.state == State::stopped ? Step::stopped : Step::over;
-    switchover = pool::SwitchoverKey{view_.switchover->mod, value.from, step, value.hold_ms * 1000};
+    switchover = pool::SwitchoverKey{view_.switchover->mod, static_cast<uint64_t>(value.term), value.from, step, value.hold_ms * 1000};
   }
-  const auto change = hold_.follow(switchover, owner, micros(now));
+  const auto change = hold_.follow(switchover, owner, term ? term->term : 0, micros(now));
   if (change == pool::SwitchoverHold::Change::begins) holding_since_ = now;
   if (change != pool::SwitchoverHold::Change::none) world_.note("{}: {}", id_, holding() ? "holds for a switchover" : "holds no more");
   leads_ = pool::leadership_of(leader, term);
+  if (view_.initialize) system_identifier_ = static_cast<uint64_t>(std::strtoull(view_.initialize->value.c_str(), nullptr, 10));
+  state_.number = succession_.number_of(leads_, generation_, system_identifier_);
   running_.clear();
   for (const auto& [name, member] : view_.members) {
     if (name != leads_.leader && member.value.state == model::PgState::running) running_.push_back(name);
   }
-  if (view_.initialize) system_identifier_ = static_cast<uint64_t>(std::strtoull(view_.initialize->value.c_str(), nullptr, 10));
   state_.known = true;
   state_.leader_reachable = !leads_.leader.empty() && view_.members.contains(leads_.leader);
   state_.any_member = !view_.members.empty();
   state_.switching = holding();
-  state_.term = leads_.term;
-  state_.fresh_until = micros(as_of_ + ttl() / 2);
+  const pool::Micros lock_ttl = lock_ttl_.follow(std::chrono::duration_cast<pool::Micros>(ttl()), view_.leader ? view_.leader->mod : 0);
+  state_.fresh_until = micros(as_of_ + lock_ttl / 2);
   news_();
   if (change != pool::SwitchoverHold::Change::none) registration();
 }
@@ -254,6 +257,15 @@ void PoolerFollow::write(pool::Part part, int in_flight) {
       });
     });
   });
+}
+
+std::optional<std::string> PoolerFollow::judge_age() const {
+  const auto& lock = world_.etcd.state().leader;
+  if (!lock || !view_.leader || lock->mod != view_.leader->mod || generation_ != world_.etcd.generation()) return std::nullopt;
+  const auto ttl = world_.etcd.ttl_of(lock->lease);
+  const Duration age = world_.events.now() - as_of_;
+  if (!ttl || age < *ttl / 2) return std::nullopt;
+  return fmt::format("on a view of {} ms, and the lock has a lease of {} ms", to_ms(age), to_ms(*ttl));
 }
 
 std::string PoolerFollow::summary() const {

@@ -29,6 +29,9 @@ class PoolerFollow {
   [[nodiscard]] const std::vector<std::string>& running() const { return running_; }
   [[nodiscard]] uint64_t system_identifier() const { return system_identifier_; }
   [[nodiscard]] Time holding_since() const { return holding_since_; }
+  // What is too old about the view for lending on it, by the lease that the lock really has. Nothing: it is not, or the lock is
+  // another one by now.
+  [[nodiscard]] std::optional<std::string> judge_age() const;
   [[nodiscard]] bool holding() const { return hold_.holding_for() != 0; }
   [[nodiscard]] std::string summary() const;
 
@@ -71,6 +74,8 @@ class PoolerFollow {
 
   pool::ClusterState state_;
   pool::Leadership leads_;
+  pool::Succession succession_;
+  pool::LockTtl lock_ttl_;
   std::vector<std::string> running_;  // replicas that may be read
   uint64_t system_identifier_ = 0;
 

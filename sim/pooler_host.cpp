@@ -99,7 +99,7 @@ void SimPooler::kill(Duration back_after) {
 void SimPooler::news() {
   if (!process_.alive()) return;
   core_->set_now(micros(world_.events.now()));
-  newest_term_ = std::max(newest_term_, follow_.leads().term);
+  newest_term_ = std::max(newest_term_, follow_.state().number);
   core_->set_route(pool::Route::primary, pool::primary_route(follow_.state(), settings_.rules));
   core_->set_route(pool::Route::replica, pool::reader_route(follow_.state()));
   core_->tidy();
@@ -232,7 +232,7 @@ void SimPooler::connect(pool::Server& server) {
   if (member < 0) return later(Duration{}, [lost] { lost("no member of the cluster is known to lead there"); });
   server.member = target;
   server.address = target;
-  server.term = server.pool->database->route == pool::Route::primary ? follow_.leads().term : 0;
+  server.term = server.pool->database->route == pool::Route::primary ? follow_.state().number : 0;
   const uint64_t life = process_.life();
   world_.network.send(place_, member, [this, id, member, lost, life] {
     if (!world_.node(member).powered) return;  // silence
@@ -280,19 +280,21 @@ void SimPooler::log(pool::LogLevel, const pool::Conn* about, std::string_view te
 void SimPooler::judge_bytes(const pool::Server& server, Socket& socket) {
   if (server.dead || server.client == nullptr || server.chore != pool::Chore::none || server.pool->database != &primary_) return;
   if (server.term < newest_term_) {
-    world_.checkers.violate("B", fmt::format("{} sends a client's request to {} of term {}, and knows of term {}", name_, server.member, server.term,
+    world_.checkers.violate("B", fmt::format("{} sends a client's request to {} of leadership {}, and knows of leadership {}", name_, server.member, server.term,
                                              newest_term_));
   }
   if (server.since == socket.lent_at) return;
   socket.lent_at = server.since;
   world_.note("{}: S{} is lent to C{}", name_, server.id, server.client->id);
-  if (server.since >= follow_.state().fresh_until) {
+  const pool::Moment now = micros(world_.events.now());
+  if (now >= follow_.state().fresh_until) {
     world_.checkers.violate("B", fmt::format("{} lends {} on a view that is {} ms too old", name_, server.member,
-                                             (server.since - follow_.state().fresh_until) / 1000));
+                                             (now - follow_.state().fresh_until) / 1000));
   }
-  if (follow_.holding() && server.since > micros(follow_.holding_since())) {
+  if (auto judged = follow_.judge_age()) world_.checkers.violate("B", fmt::format("{} lends {} {}", name_, server.member, *judged));
+  if (follow_.holding() && now > micros(follow_.holding_since())) {
     world_.checkers.violate("C", fmt::format("{} lends {} {} ms after a switchover of it began to drain", name_, server.member,
-                                             (server.since - micros(follow_.holding_since())) / 1000));
+                                             (now - micros(follow_.holding_since())) / 1000));
   }
 }
 
@@ -305,8 +307,8 @@ std::string SimPooler::verify_query(const pool::Pool&) {
 }
 
 std::string SimPooler::judge(const pool::Server& server, const std::vector<std::optional<std::string>>& row) {
-  return pool::judge_server(server, row, {.system_identifier = follow_.system_identifier(), .term = follow_.leads().term,
-                                          .own_term = follow_.leads().own_term});
+  return pool::judge_server(server, row, {.system_identifier = follow_.system_identifier(), .number = follow_.state().number,
+                                          .term = follow_.leads().term, .own_term = follow_.leads().own_term});
 }
 
 pool::Ledger::Verdict SimPooler::take_server(const pool::Pool& pool, int limit) {

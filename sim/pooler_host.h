@@ -110,7 +110,7 @@ class SimPooler : public pool::Host, public pool::Directory, public pool::Ledger
   std::map<uint64_t, Socket> sockets_;  // by the connection's id
   std::vector<std::pair<std::shared_ptr<Stream>, int>> unseen_;  // open, with our side; the process has not looked at them yet
   std::map<const pool::Pool*, int> taken_;
-  uint64_t newest_term_ = 0;  // of this life
+  uint64_t newest_term_ = 0;  // the number of the newest leadership of this life
   size_t next_replica_ = 0;
 };
 

@@ -1,5 +1,7 @@
 #include "stream.h"
 
+#include <algorithm>
+
 #include "world.h"
 
 namespace pgdba::sim {
@@ -29,33 +31,40 @@ void Stream::transmit(int side, Piece piece) {
   });
 }
 
+void Stream::listen(int side, Handler handler) {
+  ends_[static_cast<size_t>(side)].handler = std::move(handler);
+  world_.events.after(Duration{}, [self = shared_from_this(), side] { self->deliver(side); });
+}
+
 void Stream::arrive(int side, uint64_t number, Piece piece) {
   End& end = ends_[static_cast<size_t>(side)];
   if (!end.open) return;
-  if (number != end.received) {
-    end.early.emplace(number, std::move(piece));
-    return;
-  }
-  for (;;) {
-    ++end.received;
-    Handler handler = end.handler;  // what it calls may close this end
-    if (piece.fin) {
-      if (handler.closed) handler.closed();
-    } else if (handler.bytes) {
-      // A reader sees the pieces that the network makes, not those that were written.
-      const size_t cut = piece.bytes.size() > 1 && world_.pooled_random.chance(0.15) ? 1 + world_.pooled_random.below(piece.bytes.size() - 1) : 0;
-      if (cut > 0) {
-        handler.bytes(piece.bytes.substr(0, cut));
-        if (end.open) handler.bytes(piece.bytes.substr(cut));
-      } else {
-        handler.bytes(std::move(piece.bytes));
-      }
-    }
-    if (!end.open) return;
+  end.early.emplace(number, std::move(piece));
+  deliver(side);
+}
+
+// What is next in order, to whoever listens. What the handler calls may close this end.
+void Stream::deliver(int side) {
+  End& end = ends_[static_cast<size_t>(side)];
+  while (end.open && end.handler.closed) {
     auto next = end.early.find(end.received);
     if (next == end.early.end()) return;
-    piece = std::move(next->second);
+    Piece piece = std::move(next->second);
     end.early.erase(next);
+    ++end.received;
+    Handler handler = end.handler;
+    if (piece.fin) {
+      handler.closed();
+      continue;
+    }
+    // A reader sees the pieces that the network makes, not those that were written.
+    const size_t cut = piece.bytes.size() > 1 && world_.pooled_random.chance(0.15) ? 1 + world_.pooled_random.below(piece.bytes.size() - 1) : 0;
+    if (cut > 0) {
+      handler.bytes(piece.bytes.substr(0, cut));
+      if (end.open) handler.bytes(piece.bytes.substr(cut));
+    } else {
+      handler.bytes(std::move(piece.bytes));
+    }
   }
 }
 
@@ -72,8 +81,9 @@ void Stream::look_for(int side, std::function<bool()> back, int looks) {
   world_.events.after(1s, [self = shared_from_this(), side, back = std::move(back), looks]() mutable {
     End& end = self->ends_[static_cast<size_t>(side)];
     if (!end.open) return;
-    if (looks > 0 && !back()) return self->look_for(side, std::move(back), looks - 1);
-    if (Handler handler = end.handler; handler.closed) handler.closed();
+    if (!end.handler.closed || (looks > 0 && !back())) return self->look_for(side, std::move(back), std::max(looks - 1, 0));
+    Handler handler = end.handler;
+    handler.closed();
   });
 }
 

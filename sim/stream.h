@@ -25,7 +25,8 @@ class Stream : public std::enable_shared_from_this<Stream> {
   };
   Stream(World& world, int opener, int other) : world_(world), places_{opener, other} {}
 
-  void listen(int side, Handler handler) { ends_[static_cast<size_t>(side)].handler = std::move(handler); }
+  // What arrived before is kept, as a kernel does.
+  void listen(int side, Handler handler);
   void send(int side, std::string bytes);
   void close(int side);
   // The machine of this end is gone; `back` says whether it is there again.
@@ -45,10 +46,11 @@ class Stream : public std::enable_shared_from_this<Stream> {
     bool open = true;
     uint64_t sent = 0;      // pieces, by this end
     uint64_t received = 0;  // pieces, by this end, in order
-    std::map<uint64_t, Piece> early;
+    std::map<uint64_t, Piece> early;  // not yet their turn, or nobody listens yet
   };
   void transmit(int side, Piece piece);
   void arrive(int side, uint64_t number, Piece piece);
+  void deliver(int side);
   void look_for(int side, std::function<bool()> back, int looks);
 
   World& world_;

@@ -42,6 +42,9 @@ class ClusterWatch {
   // How old as_of may grow before somebody asks etcd again. ttl / 5 notices a silent etcd in time for the lease.
   void want_fresh(Duration age) { freshness_ = age; }
 
+  // Grows with each etcd that takes the place of another: another cluster id, or revisions that went back.
+  [[nodiscard]] uint64_t epoch() const { return epoch_; }
+
   // Why etcd is not heard; empty while it is.
   [[nodiscard]] const std::string& trouble() const { return trouble_; }
 
@@ -63,7 +66,7 @@ class ClusterWatch {
   Duration freshness_ = 1s;
   model::ClusterView view_;
   bool have_ = false;
-  uint64_t epoch_ = 0;           // counts the etcds that we have seen: another cluster id, or a revision that went back
+  uint64_t epoch_ = 0;
   net::Event first_;             // view_ has been filled
   std::vector<Proof> proofs_;    // answered writes whose revision the watch has not shown yet
   std::string trouble_;

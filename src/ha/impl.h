@@ -315,7 +315,7 @@ struct Core::Impl {
   // ---- switchover.cpp ---------------------------------------------------------------------------------------------
   bool switchover_duty();            // of a running primary; true: it has the step
   void begin_switchover(const std::string& candidate, bool by_failover_key);
-  bool poolers_drained();
+  std::optional<std::string> undrained_pooler(bool grace_over);
   void note_switching();
   // Maintenance mode, and no order of a person, or switchover that the pause fell into, is on its way here.
   [[nodiscard]] bool paused() const { return config().pause && !switching; }

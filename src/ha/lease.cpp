@@ -71,6 +71,7 @@ void Lease::completed(const Completion& c, const Budgets& budgets) {
         return;
       }
       remember_keepalive(c);
+      if (granted_ttl_.count() == 0) granted_ttl_ = c.ttl;  // adopted: for how long it was granted is only known now
       prove_next_ = owns_lock();
       return;
     case Kind::prove: {

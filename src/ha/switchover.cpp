@@ -76,8 +76,9 @@ bool Core::Impl::switchover_duty() {
       if (abort_switchover(refusal)) return false;
       return true;
     }
-    if (!poolers_drained()) {
-      if (now >= switchover_since + b.switchover_grace) abort_switchover("transactions were still open after the grace");
+    const bool grace_over = now >= switchover_since + b.switchover_grace;
+    if (auto waits_for = undrained_pooler(grace_over)) {
+      if (grace_over) abort_switchover(fmt::format("transactions were still open after the grace, through pooler {}", *waits_for));
       wake(switchover_since + b.switchover_grace);
       return true;
     }
@@ -211,13 +212,18 @@ void Core::Impl::begin_switchover(const std::string& candidate, bool by_failover
   emit(Txn{compares, {Write{Key{KeyKind::switchover, {}}, Value{s}, 0}}, {}}, fmt::format("switchover to {}", candidate), TxnFor::switchover);
 }
 
-// Every pooler that was registered at publication has acknowledged, or is gone with its lease.
-bool Core::Impl::poolers_drained() {
-  return std::ranges::all_of(switchover_poolers, [&](const std::string& id) {
+// One that was registered at publication, is not gone with its lease and has not said that it is drained. After the grace one
+// that has said nothing at all since the publication is not counted: a pooler that lives says within milliseconds that it
+// holds, and the key of one that was killed stays until its lease ends, which may be long after.
+std::optional<std::string> Core::Impl::undrained_pooler(bool grace_over) {
+  for (const std::string& id : switchover_poolers) {
     auto pooler = c().poolers.find(id);
-    if (pooler == c().poolers.end()) return true;
-    return pooler->second.value.state == model::PoolerRecord::State::drained && pooler->second.mod > c().switchover->mod;
-  });
+    if (pooler == c().poolers.end()) continue;
+    const bool answered = pooler->second.mod > c().switchover->mod;
+    const bool drained = answered && pooler->second.value.state == model::PoolerRecord::State::drained;
+    if (!drained && (answered || !grace_over)) return id;
+  }
+  return std::nullopt;
 }
 
 // Our postgres was stopped on purpose. Offer the lock; when nobody takes it, take the offer back and start again, or let

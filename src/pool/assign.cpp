@@ -123,6 +123,19 @@ void Core::resume(Client& client) {
   if (!client.dead && done < held.size()) client.held.assign(held, done);
 }
 
+// Its server is ready, and must not be lent any more: the view has become too old meanwhile, or a switchover drains. Nothing
+// that the client said has left, so it waits as before, and first of all.
+void Core::wait_again(Client& client) {
+  Server& server = *client.server;
+  Pool& pool = *server.pool;
+  unlink(server);
+  client.state = ClientState::waiting;
+  want_input(client, false);
+  pool.waiting.push_front(client);
+  publish(pool);
+  release(server);
+}
+
 void Core::unlink(Server& server) {
   Client* client = server.client;
   if (client == nullptr) return;
@@ -298,7 +311,8 @@ void Core::chore_done(Server& server) {
   if (chore == Chore::parameters) {
     Client& client = *server.client;
     client.parameters = parameters_.overlay(client.parameters, server.parameters);
-    resume(client);
+    if (held(*server.pool)) wait_again(client);
+    else resume(client);
     return;
   }
   if (chore == Chore::verify) {

@@ -22,7 +22,7 @@ std::string_view skip(std::string_view sql) {
     if (is_space(sql[0]) || sql[0] == ';') {
       sql.remove_prefix(1);
     } else if (sql.starts_with("--")) {
-      const size_t end = sql.find('\n');
+      const size_t end = sql.find_first_of("\n\r");
       if (end == std::string_view::npos) return {};
       sql.remove_prefix(end + 1);
     } else if (sql.starts_with("/*")) {
@@ -52,7 +52,8 @@ std::string_view first_word(std::string_view sql) {
 Ending ending_of_word(std::string_view word, std::string_view rest) {
   switch (word.empty() ? '\0' : static_cast<char>(word[0] | 0x20)) {
     case 'c': return iequals(word, "commit") ? Ending::commit : Ending::none;
-    case 'e': return iequals(word, "end") ? Ending::commit : Ending::none;
+    // EXECUTE runs whatever was prepared under that name, by a Parse also a COMMIT.
+    case 'e': return iequals(word, "end") || iequals(word, "execute") ? Ending::commit : Ending::none;
     case 'p':
       return iequals(word, "prepare") && iequals(first_word(skip(rest)), "transaction") ? Ending::commit : Ending::none;
     case 'r': return iequals(word, "rollback") ? Ending::rollback : Ending::none;

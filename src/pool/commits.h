@@ -20,7 +20,7 @@ Ending ending_of(std::string_view sql);
 // A Parse's, which holds one: only its first word is looked at.
 Ending ending_of_first_word(std::string_view sql);
 inline Ending ending_of_statement(std::string_view sql) {
-  // Most are told by their first letter: only abort, commit, end, prepare and rollback are of interest.
+  // Most are told by their first letter: only abort, commit, end, execute, prepare and rollback are of interest.
   const char first = sql.empty() ? '\0' : static_cast<char>(sql[0] | 0x20);
   if (first >= 'f' && first <= 'z' && first != 'p' && first != 'r') return Ending::none;
   return ending_of_first_word(sql);

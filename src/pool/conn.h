@@ -125,7 +125,7 @@ struct Server : Conn {
   ServerStatements statements;
   std::unique_ptr<ServerLogin> login;
   wire::CancelKey key;
-  uint64_t term = 0;         // of the leader it was connected to; 0 where there is no cluster
+  uint64_t term = 0;         // the number of the leadership it was connected under; 0 where there is no cluster
   uint64_t config = 0;       // the shell's: by which reading of the configuration it was connected
   std::vector<std::optional<std::string>> row;  // what `verify` has answered
   std::string member;        // of the cluster; empty where there is none

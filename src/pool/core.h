@@ -52,7 +52,7 @@ struct Farewell {
 // Whether servers of a route may be lent. Fixed routes are always open.
 struct RouteState {
   bool open = true;
-  uint64_t term = 0;        // of the leader known; servers of an older one are closed
+  uint64_t term = 0;        // the number of the leadership known (follow.h); servers of an older one are closed
   Moment fresh_until = 0;   // beyond it this is too old to lend on; 0: does not age
   std::string why;          // closed: what it waits for
 };
@@ -253,6 +253,7 @@ class Core {
   void link(Server& server, Client& client);
   void unlink(Server& server);
   void resume(Client& client);
+  void wait_again(Client& client);
   void release(Server& server);
   void let_go(Server& server);
   void now_free(Server& server);

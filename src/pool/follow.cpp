@@ -1,5 +1,6 @@
 #include "pool/follow.h"
 
+#include <algorithm>
 #include <array>
 
 namespace pgdba::pool {
@@ -26,21 +27,50 @@ std::optional<bool Rules::*> find_rule(std::string_view name) {
 Leadership leadership_of(const std::optional<LeaderKey>& leader, const std::optional<TermKey>& term) {
   Leadership out;
   if (leader) out.leader = leader->leader;
-  if (term && (!leader || term->leader == leader->leader)) {
-    out.term = term->term;
-    out.own_term = true;
-  } else if (leader && !term) {
+  if (term) out.last_own = term->term;
+  if (leader && (!term || leader->create > term->mod)) {
     out.term = static_cast<uint64_t>(leader->create);
-  } else {
-    out.leader.clear();  // a leader whose term is not written: wait for it
+    return out;
   }
+  out.own_term = term.has_value();
+  out.term = out.last_own;
+  if (leader && term->leader != leader->leader) out.leader.clear();  // cannot be; so nobody is lent
   return out;
+}
+
+uint64_t Succession::number_of(Leadership& now, uint64_t etcd, uint64_t system_identifier) {
+  const uint64_t created = now.own_term || now.leader.empty() ? 0 : now.term;
+  const bool other_etcd = etcd != etcd_;
+  const bool other_cluster = system_identifier != 0 && system_identifier_ != 0 && system_identifier != system_identifier_;
+  const bool older = number_ != 0 && !other_cluster && !(created != 0 && other_etcd) &&
+                     (now.last_own < last_own_ || (now.last_own == last_own_ && created < created_));
+  if (older) {
+    now.leader.clear();
+    return number_;
+  }
+  const bool same_patroni = created != 0 && created_ != 0 && now.leader == leader_ && !other_etcd;
+  const bool same = number_ != 0 && !other_cluster && now.last_own == last_own_ && (created == created_ || same_patroni) &&
+                    !(created != 0 && other_etcd);
+  if (!same) ++number_;
+  leader_ = now.leader;
+  last_own_ = now.last_own;
+  created_ = created;
+  etcd_ = etcd;
+  if (system_identifier != 0) system_identifier_ = system_identifier;
+  return number_;
+}
+
+Micros LockTtl::follow(Micros configured, int64_t lock_mod) {
+  const bool longer_counts = ttl_.count() == 0 || lock_mod != lock_mod_;
+  ttl_ = longer_counts ? configured : std::min(ttl_, configured);
+  lock_mod_ = lock_mod;
+  return ttl_;
 }
 
 RouteState primary_route(const ClusterState& state, const Rules& rules) {
   RouteState route;
   const bool switching = state.switching && rules.hold_in_switchover;
-  route.term = state.term;
+  route.term = state.number;
   route.fresh_until = state.fresh_until;
   route.open = state.known && state.leader_reachable && !switching;
   if (!route.open) route.why = !state.known ? "the cluster is not known yet" : switching ? "a switchover" : "no leader";
@@ -63,15 +93,16 @@ std::string judge_server(const Server& server, const std::vector<std::optional<s
   if (expected.system_identifier != 0 && *row[1] != std::to_string(expected.system_identifier)) return "the server belongs to another cluster";
   if (server.pool->database->route != Route::primary) return {};
   if (*row[0] != "f") return "the server is not (yet) primary";
-  if (server.term != expected.term) return "the primary has moved";
+  if (server.term != expected.number) return "the primary has moved";
   // Its own word for which term it serves; written before it was promoted (ha.md, G5).
   if (expected.own_term && row[2] != std::to_string(expected.term)) return "the server serves another term";
   return {};
 }
 
-SwitchoverHold::Change SwitchoverHold::follow(const std::optional<SwitchoverKey>& key, const std::optional<std::string>& leader, Moment now) {
-  // One that drains, of the leader that we follow: hold. Anything else: do not.
-  if (!key || key->step == SwitchoverKey::Step::over) seen_ = 0;
+SwitchoverHold::Change SwitchoverHold::follow(const std::optional<SwitchoverKey>& key, const std::optional<std::string>& leader,
+                                              uint64_t term, Moment now) {
+  // One that drains, of the leader that we follow: hold. Anything else: do not; also one that its agent did not live to end.
+  if (!key || key->step == SwitchoverKey::Step::over || key->term < term) seen_ = 0;
   else if (key->step == SwitchoverKey::Step::draining || seen_ == 0) seen_ = key->mod;
   const bool holds = seen_ != 0 && seen_ != given_up_ && leader && *leader == key->from;
   Change change = Change::none;

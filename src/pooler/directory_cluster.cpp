@@ -72,16 +72,16 @@ Result<Target> ClientDirectory::cluster_target(const pool::Pool& pool, const Ent
   if (members.empty()) return fail(Errc::unavailable, "no member of the cluster is known to lead there");
   const ClusterMember* chosen = route == pool::Route::primary ? members.back() : members[next_replica_++ % members.size()];
   return Target{.host = chosen->host, .port = chosen->port, .member = chosen->name,
-                .term = route == pool::Route::primary ? news_.term : 0};
+                .term = route == pool::Route::primary ? news_.leadership() : 0};
 }
 
 void ClientDirectory::apply(const ClusterNews& news) {
-  const bool moved = news.term != news_.term;
+  const bool moved = news.leadership() != news_.leadership();
   news_ = news;
   bool leader_known = false;
   for (const ClusterMember& member : news.members) leader_known = leader_known || (member.leader && !member.host.empty());
   const pool::ClusterState state{.known = news.known, .leader_reachable = leader_known, .any_member = !news.members.empty(),
-                                 .switching = news.switching, .term = news.term, .fresh_until = news.fresh_until_us};
+                                 .switching = news.switching, .number = news.leadership(), .fresh_until = news.fresh_until_us};
   const pool::RouteState readers = pool::reader_route(state);
   pool::Core& core = worker_->core();
   if (moved) log::info("pooler", "the primary is {} term={}", news.leader.empty() ? "not known" : news.leader, news.term);
@@ -114,7 +114,8 @@ std::string ClientDirectory::verify_query(const pool::Pool& pool) {
 }
 
 std::string ClientDirectory::judge(const pool::Server& server, const std::vector<std::optional<std::string>>& row) {
-  return pool::judge_server(server, row, {.system_identifier = news_.system_identifier, .term = news_.term, .own_term = news_.own_term});
+  return pool::judge_server(server, row, {.system_identifier = news_.system_identifier, .number = news_.leadership(), .term = news_.term,
+                                    .own_term = news_.own_term});
 }
 
 }  // namespace pgdba::pooler

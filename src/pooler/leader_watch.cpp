@@ -57,6 +57,8 @@ struct LeaderWatch::Impl {
   model::PoolerRecord record;
   model::Revision record_mod = 0;
   pool::SwitchoverHold hold;
+  pool::Succession succession;
+  pool::LockTtl lock_ttl;
   ClusterNews last;
   BootTime lively_until{};
 
@@ -75,17 +77,20 @@ struct LeaderWatch::Impl {
     out.known = true;
     out.trouble = watch->trouble();
     out.as_of_us = std::chrono::duration_cast<std::chrono::microseconds>(view.as_of.time_since_epoch()).count();
-    out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>((view.as_of + ttl() / 2).time_since_epoch()).count();
+    const BootTime fresh_until =
+        view.as_of + lock_ttl.follow(std::chrono::duration_cast<pool::Micros>(ttl()), view.leader ? view.leader->mod : 0) / 2;
+    out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>(fresh_until.time_since_epoch()).count();
     if (view.initialize) out.system_identifier = static_cast<uint64_t>(std::strtoull(view.initialize->value.c_str(), nullptr, 10));
     std::optional<pool::LeaderKey> leader;
     std::optional<pool::TermKey> term;
     if (view.leader) leader = {view.leader->value, view.leader->create};
-    if (view.term) term = {static_cast<uint64_t>(view.term->value.term), view.term->value.leader};
+    if (view.term) term = {static_cast<uint64_t>(view.term->value.term), view.term->value.leader, view.term->mod};
     pool::Leadership leads = pool::leadership_of(leader, term);
+    out.number = succession.number_of(leads, watch->epoch(), out.system_identifier);
     out.leader = std::move(leads.leader);
     out.term = leads.term;
     out.own_term = leads.own_term;
-    if (out.own_term && !out.leader.empty() && agent_term == out.term && agent_until > view.as_of + ttl() / 2) {
+    if (out.own_term && !out.leader.empty() && agent_term == out.term && agent_until > fresh_until) {
       out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>(agent_until.time_since_epoch()).count();
     }
     std::optional<Lsn> primary;
@@ -123,10 +128,10 @@ struct LeaderWatch::Impl {
       using Step = pool::SwitchoverKey::Step;
       const Step step = value.handover ? Step::over : value.state == State::draining ? Step::draining
                         : value.state == State::stopped ? Step::stopped : Step::over;
-      key = pool::SwitchoverKey{view.switchover->mod, value.from, step, value.hold_ms * 1000};
+      key = pool::SwitchoverKey{view.switchover->mod, static_cast<uint64_t>(value.term), value.from, step, value.hold_ms * 1000};
     }
     const auto now = std::chrono::duration_cast<std::chrono::microseconds>(loop.now().time_since_epoch()).count();
-    switch (hold.follow(key, leader, now)) {
+    switch (hold.follow(key, leader, view.term ? static_cast<uint64_t>(view.term->value.term) : 0, now)) {
       case pool::SwitchoverHold::Change::none: return;
       case pool::SwitchoverHold::Change::begins:
         log::info("pooler", "holding new transactions: switchover from={} to={} hold_ms={}", key->from, view.switchover->value.to,
@@ -146,9 +151,9 @@ struct LeaderWatch::Impl {
     const model::ClusterView* view = watch->view();
     if (view == nullptr) return;
     follow_switchover(*view);
-    const uint64_t before = last.term;
+    const uint64_t before = last.number;
     last = look_at(*view);
-    if (last.term != before) lively_until = loop.after(kLively);
+    if (last.number != before) lively_until = loop.after(kLively);
     news(last);
   }
 

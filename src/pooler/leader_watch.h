@@ -39,6 +39,7 @@ struct ClusterNews {
   bool known = false;        // etcd has been read
   uint64_t term = 0;         // ours, or under a Patroni leader the create revision of its key
   bool own_term = false;     // `term` is the setting pgdba.term of the leader's server
+  uint64_t number = 0;       // of this leadership (pool/follow.h); 0: `term` by itself rises with each
   uint64_t system_identifier = 0;
   std::string leader;        // empty: nobody
   bool switching = false;    // a planned switchover drains
@@ -46,6 +47,9 @@ struct ClusterNews {
   int64_t fresh_until_us = 0;  // on CLOCK_BOOTTIME
   std::vector<ClusterMember> members;
   std::string trouble;       // why etcd is not heard
+
+  // What servers are lent under: whoever was lent under less belongs to the past.
+  [[nodiscard]] uint64_t leadership() const { return number != 0 ? number : term; }
 };
 
 class LeaderWatch {

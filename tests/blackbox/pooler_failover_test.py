@@ -335,9 +335,8 @@ def test_a_switchover_does_not_wait_for_a_pooler_that_was_killed(cluster):
     wait_until("it leads to the primary", 20, lambda: ask(cluster.pooled().conninfo(), "select 1", 20))
     switch_over(cluster)
     cluster.wait_healthy()
-    # One that stays away is waited for until its lease ends, which is the cluster's ttl.
+    # One that stays away has its key until its lease ends; it says nothing, and is not waited for beyond the grace.
     cluster.act("kill", "pooler")
-    time.sleep(cluster.ttl + 1.5)
     try:
         switch_over(cluster)
     finally:

@@ -236,6 +236,25 @@ TEST_F(LeaseTest, no_proof_is_sent_while_the_lock_moves_to_another_lease) {  // 
   EXPECT_FALSE(next && std::holds_alternative<ProveLock>(*next)) << "it would compare the old revision, and look like a lost lock";
 }
 
+// Simulator with poolers, seed 21284: an agent that was restarted kept its lock under the lease of the old ttl for ever, and
+// renewed it as seldom as the new one allows.
+TEST_F(LeaseTest, an_adopted_lock_moves_to_another_ttl_as_well) {
+  Page page;
+  page.lease = 31;
+  page.leader_mod = 700;
+  page.term = 6;
+  page.deadline = at(20s);
+  lease.adopt(page);
+  auto body = answer(kept(18s));
+  ASSERT_TRUE(body && std::holds_alternative<KeepAlive>(*body));
+  answer(proved(18100ms));
+  budgets = budgets_for(30s);
+  body = answer(granted(18200ms));
+  ASSERT_TRUE(body && std::holds_alternative<GrantLease>(*body));
+  EXPECT_EQ(std::get<GrantLease>(*body).ttl, 30s);
+  EXPECT_EQ(lease.move_to(), 77);
+}
+
 TEST_F(LeaseTest, an_adopted_lock_is_proved_by_the_revision_of_the_page) {  // L5
   Page page;
   page.guardian_alive = true;

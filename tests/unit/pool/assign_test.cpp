@@ -456,6 +456,24 @@ TEST(PoolAssign, first_come_first_served) {
        > a: D(a1) C(SELECT 1) Z(I)
       )",
        [](Rig& rig) { rig.directory.databases["db"].route = Route::primary; rig.core().set_route(Route::primary, {.open = true, .term = rig.host.term = 1, .fresh_until = 0, .why = {}}); }},
+      {"the view is too old when the server has its client's parameters: nothing of the client's leaves", R"(
+       c! in TimeZone=CET
+       c: Q(select 3)
+       > 1: Q(SET TimeZone=E'CET';)
+       b: Q(select 2)
+       route closed
+       1: S(TimeZone,CET) C(SET) Z(I)
+       route open 1
+       > 1: Q(select 3)
+       1: D(c1) C(SELECT 1) Z(I)
+       > 1: Q(SET TimeZone=E'UTC';)
+       > c: D(c1) C(SELECT 1) Z(I)
+       1: S(TimeZone,UTC) C(SET) Z(I)
+       > 1: Q(select 2)
+       1: D(b1) C(SELECT 1) Z(I)
+       > b: D(b1) C(SELECT 1) Z(I)
+      )",
+       [](Rig& rig) { rig.directory.databases["db"].route = Route::primary; rig.core().set_route(Route::primary, {.open = true, .term = rig.host.term = 1, .fresh_until = 0, .why = {}}); }},
       {"a new leader: what belongs to the old one is closed", R"(
        a: Q(begin)
        > 1: Q(begin)

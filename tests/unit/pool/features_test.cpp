@@ -684,6 +684,8 @@ TEST(Ending, OfText) {
       {"COMMIT", Ending::commit},
       {"commit and chain", Ending::commit},
       {"  -- x\n/* a /* b */ c */ end;", Ending::commit},
+      {"-- to the end of the line, which CR is as well\rCOMMIT", Ending::commit},
+      {"execute c", Ending::commit},  // PostgreSQL 15: commits when c was made by Parse(c, COMMIT)
       {"PREPARE TRANSACTION 'x'", Ending::commit},
       {"prepare p as select 1", Ending::none},
       {"rollback", Ending::rollback},

@@ -248,6 +248,44 @@ TEST(PoolStatements, follow_their_client) {
        > a: 2 C(a) Z(I)
       )",
        [](Rig& rig) { rig.settings.max_prepared_statements = 1; }},
+      {"a Describe takes the room of the statement that is parsed behind it", R"(
+       a: P(s1,one) P(s2,two) S
+       > 1: P($1,one) CS($1) P($2,two) S
+       1: 1 3 1 Z(I)
+       > a: 1 1 Z(I)
+       a: DS(s1) P(s3,two) B(,s3) E S
+       > 1: CS($2) P($1,one) DS($1) CS($1) P($2,two) B(,$2) E S
+       1: 3 1 t T 3 1 2 D(a1) C(SELECT 1) Z(I)
+       > a: t T 1 2 D(a1) C(SELECT 1) Z(I)
+       a: P(s4,two) DS(s1) B(,s4) E S
+       > 1: CS($2) P($1,one) DS($1) CS($1) P($2,two) B(,$2) E S
+       > a: 1
+       1: 3 1 t T 3 1 2 D(a2) C(SELECT 1) Z(I)
+       > a: t T 2 D(a2) C(SELECT 1) Z(I)
+       a: DS(s1) S P(s5,two) B(,s5) E S
+       > 1: CS($2) P($1,one) DS($1) S
+       1: 3 1 t T Z(I)
+       > 1: CS($1) P($2,two) B(,$2) E S
+       > a: t T Z(I)
+       1: 3 1 2 D(a3) C(SELECT 1) Z(I)
+       > a: 1 2 D(a3) C(SELECT 1) Z(I)
+      )",
+       [](Rig& rig) { rig.settings.max_prepared_statements = 1; }},
+      {"a Describe that fails, with a Parse behind it", R"(
+       a: P(s1,one) P(s2,two) S
+       > 1: P($1,one) CS($1) P($2,two) S
+       1: 1 3 1 Z(I)
+       > a: 1 1 Z(I)
+       a: DS(s1) P(s3,two) S
+       > 1: CS($2) P($1,one) DS($1) CS($1) P($2,two) S
+       1: 3 E(42P01,no such table) Z(I)
+       > a: E(42P01,no such table) Z(I)
+       a: DS(s2) P(s3,one) S
+       > 1: P($2,two) DS($2) CS($2) P($1,one) S
+       1: 1 t T 3 1 Z(I)
+       > a: t T 1 Z(I)
+      )",
+       [](Rig& rig) { rig.settings.max_prepared_statements = 1; }},
       {"DEALLOCATE ALL: names of later requests wait for it", R"(
        a: P(s1,one) S
        > 1: P($1,one) S

@@ -135,6 +135,21 @@ TEST(Stream, AMachineThatVanishesIsMissedOnlyWhenItIsBack) {
   EXPECT_TRUE(ended);
 }
 
+// A client's pooler was killed while it accepted: the end overtook the answer, nobody heard it, and the client waited for ever.
+TEST(Stream, KeepsWhatArrivesBeforeAnybodyListens) {
+  Stage stage;
+  auto stream = std::make_shared<Stream>(stage.world, 0, 1);
+  stream->send(1, "early");
+  stream->close(1);
+  stage.wait(2s);
+  std::string heard;
+  bool ended = false;
+  stream->listen(0, {[&](std::string bytes) { heard += bytes; }, [&] { ended = true; }});
+  stage.wait(1s);
+  EXPECT_EQ(heard, "early");
+  EXPECT_TRUE(ended);
+}
+
 TEST(Session, LogsInAndAnswersWhatItIs) {
   Stage stage;
   stage.start(false, false);
