@@ -2,6 +2,7 @@
 Patroni's own keys in etcd. There is no term and no choreography in such a cluster: the pooler holds at the first sign, and
 goes on with whoever leads next. What Patroni itself breaks off, clients are told honestly; nothing acknowledged is lost."""
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from harness.cluster import fresh_folder
 from harness.journal import same_everywhere
 from harness.patroni import PatroniCluster
 from harness.pooler import Pooler
+from harness.servers import http
 from harness.traffic import traffic
 from harness.waiting import wait_until
 
@@ -137,6 +139,34 @@ def test_etcd_away_and_back(fronted, patroni):
                 member.child.send_signal(signal.SIGCONT)
         journal.settle()
         check_errors(journal)
+
+
+def test_etcd_away_in_failsafe_mode_stops_nobody(fronted, patroni):
+    """Patroni's leader goes on as long as all members answer it, and says so by its REST API; so does the pooler."""
+    patroni.configure({"failsafe_mode": True})
+    try:
+        with traffic(fronted, "etcd away, failsafe mode", probe=False) as journal:
+            frozen = patroni.etcd.members[:2]
+            for member in frozen:
+                member.child.send_signal(signal.SIGSTOP)
+            try:
+                began = time.monotonic()
+                wait_until("Patroni's failsafe mode", TTL * 2, lambda: failsafe_is_active(patroni))
+                time.sleep(max(0.0, began + TTL * 1.5 - time.monotonic()))
+                journal.settle(5)
+            finally:
+                for member in frozen:
+                    member.child.send_signal(signal.SIGCONT)
+            journal.settle()
+            wait_until("the end of failsafe mode", TTL * 2, lambda: not failsafe_is_active(patroni))
+            journal.settle()
+            assert journal.errors() == [] and journal.refusals == 0, journal.errors()
+    finally:
+        patroni.configure({"failsafe_mode": False})
+
+
+def failsafe_is_active(patroni):
+    return any(json.loads(http(f"http://127.0.0.1:{port}/patroni")[1]).get("failsafe_mode_is_active") for port in patroni.rest_ports)
 
 
 def test_reads_go_to_replicas(fronted, patroni):
