@@ -5,7 +5,7 @@ import pwd
 import socket
 import subprocess
 
-from . import ports
+from . import ports, tree
 from .cluster import PROGRAM
 from .servers import Server, as_user, kill_everything_below
 from .waiting import wait_until
@@ -55,7 +55,10 @@ class Pooler:
         self.ini, self.users = f"{folder}/{name}.ini", f"{folder}/{name}.users"
         self.databases, self.settings, self.user_lines = databases, settings, users
         self.write()
-        self.server = Server(name, [PROGRAM, "pooler", self.ini], f"{folder}/{name}.log")
+        self.server = Server(name, self.command(), f"{folder}/{name}.log")
+
+    def command(self):
+        return [PROGRAM, "pooler", self.ini]
 
     def write(self):
         common = f"[pgbouncer]\n{OWNER}listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\nauth_file = {self.users}\n"
@@ -78,3 +81,21 @@ class Pooler:
 
     def stop(self):
         self.server.kill()
+
+
+class PgBouncer(Pooler):
+    """The real one of a Debian tree, with the same files. It gives up no user, it is started as one."""
+
+    def __init__(self, folder, release, databases, settings="", users=f'"{SUPERUSER}" ""\n', name="pgbouncer"):
+        self.release = release
+        super().__init__(folder, databases, settings, users, name)
+
+    def command(self):
+        return tree.command(self.release, ["/usr/sbin/pgbouncer", self.ini], USER, [self.folder])
+
+    def write(self):
+        super().write()
+        with open(self.ini) as file:
+            text = file.read().replace(OWNER, "")
+        with open(self.ini, "w") as file:
+            file.write(text)
