@@ -147,7 +147,7 @@ struct ApiWatch::Impl {
       for (size_t i = 0; i < options.endpoints.size() && !found; ++i) {
         const size_t at = (first + i) % options.endpoints.size();
         found = co_await ask(options.endpoints[at]);
-        if (!found && i == 0) co_await ask_leader();
+        if (!found) co_await ask_leader();
         // A member that is cut off may know nothing of a leader while another one does.
         if (found && found->leader.empty() && i + 1 < options.endpoints.size()) {
           auto second = co_await ask(options.endpoints[(at + 1) % options.endpoints.size()]);
