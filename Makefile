@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 JOBS ?= $(shell nproc)
 ARGS ?=
+POOLER_ARGS ?=
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -43,11 +44,11 @@ soak: ## An hour of random traffic through the pooler, every answer checked, mem
 	@tools/build release
 	@/usr/bin/python3 tests/soak.py $(ARGS)
 
-bench: ## Failover times next to Patroni 4.0.7's, on this machine (root, half an hour)
+bench: ## Failover times next to Patroni 4.0.7's, the pooler's cost next to PgBouncer 1.24.1's (root, an hour)
 	@tools/setup all
 	@tools/build release
 	@tools/debian-tree 13 > /dev/null
-	@/usr/bin/python3 bench/run.py $(ARGS)
+	@code=0; /usr/bin/python3 bench/run.py $(ARGS) || code=$$?; /usr/bin/python3 bench/pooler.py $(POOLER_ARGS) || code=$$?; exit $$code
 
 format: ## Formats the C++ sources
 	@tools/setup all

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Failover times of pgdba and of Patroni 4.0.7, measured the same way on this machine in this run. See bench/README.md.
 
-    bench/run.py [--repeat 7] [--rival-repeat 3] [--only postmaster,node,…] [--systems pgdba,patroni20,patroni30] [--json FILE]
+    bench/run.py [--repeat 7] [--rival-repeat 3] [--only postmaster,node,…] [--systems pgdba,patroni20,…] [--json FILE]
 """
 import argparse
 import datetime
@@ -16,10 +16,11 @@ import sys
 import time
 
 import systems
-from systems import ROOT, Patroni, Pgdba, processes
+from systems import POOL, ROOT, Patroni, Pgdba, Pooled, processes
 
 from harness.journal import Journal
-from harness.waiting import wait_until
+from harness.traffic import Traffic
+from harness.waiting import TimedOut, wait_until
 
 # What each row must reach, as the project promised it: shown beside the measurement, never asserted.
 GOALS = {
@@ -33,6 +34,14 @@ TITLES = {
     "rss_anon": "agent, RssAnon", "rss": "agent, RSS", "cpu": "agent, idle CPU",
 }
 FAULTS = ("postmaster", "node", "frozen", "stop", "switchover")
+# The same through the pooler, with 32 writers that do not know the nodes: name of the row → what happens.
+POOLED = {"pooled-switchover": "switchover", "pooled-postmaster": "postmaster", "pooled-node": "node"}
+POOLED_TITLES = {
+    "pooled-switchover": "switchover", "pooled-postmaster": "leader's postmaster killed", "pooled-node": "leader's whole node killed",
+}
+POOLED_GOALS = {
+    "pooled-switchover": ("0", "≤ 0.7 s"), "pooled-postmaster": (f"≤ {POOL}", "≤ 1.7 s"), "pooled-node": (f"≤ {POOL}", "≤ 2.2 s"),
+}
 
 
 def say(text):
@@ -96,6 +105,50 @@ def measure(system, fault):
             "lost": len(verdict.lost), "second_primary": len(verdict.second_primary)}
 
 
+def measure_pooled(system, fault):
+    """One fault under 32 writers that go through one port and know no node: what they were told, how long each of them waited, and
+    how long nobody wrote. `never`: no write came through in so many seconds."""
+    system.go_home()
+    leader = system.leader()
+    postmaster = system.postmaster(leader)
+    never = None
+    with Traffic(system.pooled(), write_patience=45, read_write=False) as journal:
+        journal.wait_steady()
+        timeline = max(write.timeline for write in journal.acknowledged())
+        began = time.monotonic()
+        heal = inject(system, fault, leader)
+        try:
+            again = []
+
+            def over():  # see measure(): a write on a newer timeline, or after a restart in place
+                if any(write.timeline > timeline for write in journal.acknowledged()):
+                    return True
+                if fault == "postmaster" and not again:
+                    now = system.postmaster(leader)
+                    if now and now.pid != postmaster.pid and system.leader() == leader:
+                        again.append(time.monotonic())
+                return bool(again) and journal.acknowledged_since(again[0])
+
+            patience = max(60.0, 3 * system.ttl)
+            try:
+                wait_until("writes after the fault", patience, over)
+                seen = len(journal.acknowledged())
+                wait_until("steady traffic again", 120, lambda: len(journal.acknowledged()) >= seen + 4 * journal.writers)
+            except TimedOut:
+                never = patience
+            ended = time.monotonic()
+            journal.stop()
+        finally:
+            heal()
+    system.wait_ready()
+    journal.endpoints = system.endpoints  # the nodes themselves say what is there
+    verdict = journal.verify()
+    errors = [write for write in journal.errors() if began <= write.answered <= ended]
+    return {"never": never, "errors": len(errors), "refused": journal.refusals, "wait": journal.longest_wait(began),
+            "gap": journal.longest_gap(since=began - 0.05, until=ended), "texts": sorted({error.text.splitlines()[0] for error in errors}),
+            "acknowledged": verdict.acknowledged, "lost": len(verdict.lost), "second_primary": len(verdict.second_primary)}
+
+
 def mixed_faults(system, count, seed):
     """Many faults in a row, each drawn from a seed; the sum of what was lost."""
     draw = random.Random(seed)
@@ -142,7 +195,8 @@ def cost(system, seconds=20):
 
 
 def bench(system, wanted, repeat, fault_count, stall_count, seed):
-    result = {"system": system.label, "ttl": system.ttl}
+    result = {"system": system.label, "ttl": system.ttl, "fronted": isinstance(system, Pooled)}
+    wanted = wanted & set(POOLED) if result["fronted"] else wanted  # the rest has been measured on the same system without the pooler
     say(f"{system.label}: starting")
     try:
         result["up"] = [system.start()]
@@ -152,6 +206,14 @@ def bench(system, wanted, repeat, fault_count, stall_count, seed):
                 for number in range(repeat):
                     result[fault].append(measure(system, fault))
                     say(f"{system.label}: {fault} {number + 1}/{repeat}: {result[fault][-1]['gap']:.2f} s")
+        for row, fault in POOLED.items():
+            if row in wanted and hasattr(system, "pooled"):
+                result[row] = []
+                for number in range(repeat):
+                    result[row].append(measure_pooled(system, fault))
+                    one = result[row][-1]
+                    say(f"{system.label}: {row} {number + 1}/{repeat}: {one['errors']} errors, "
+                        + (f"never (waited {one['never']:.0f} s)" if one["never"] else f"wait {one['wait']:.2f} s, gap {one['gap']:.2f} s"))
         if "status" in wanted:
             result["status"] = [system.status_seconds() for _ in range(max(repeat, 5))]
         if "cost" in wanted:
@@ -201,16 +263,47 @@ def cell(result, row):
     return "–"
 
 
-def table(results):
-    head = ["", *(result["system"] for result in results), "pgdba must reach"]
-    rows = [[TITLES[row], *(cell(result, row) for result in results), GOALS[row]] for row in TITLES]
+def grid(head, rows):
     widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in [head, *rows]]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    for result in results:
-        if "broke" in result:
-            lines.append(f"{result['system']} broke in this run; see the JSON")
-    return "\n".join(lines)
+    return lines
+
+
+def table(results):
+    results = [result for result in results if not result["fronted"]]
+    if not results:
+        return ""
+    head = ["", *(result["system"] for result in results), "pgdba must reach"]
+    rows = [[TITLES[row], *(cell(result, row) for result in results), GOALS[row]] for row in TITLES]
+    return "\n".join(grid(head, [row for row in rows if set(row[1:-1]) != {"–"}]))  # what was not asked for is no row
+
+
+def pooled_cell(result, row, what):
+    ones = result.get(row)
+    if not ones:
+        return "–"
+    if what == "errors":
+        return spread([one["errors"] + one["refused"] for one in ones], 1, "", 0).replace(" ", "", 1)
+    stuck = [one["never"] for one in ones if one["never"]]
+    if stuck:  # no median of what has no end
+        return f"never (waited {stuck[0]:.0f} s" + (f"), {len(stuck)} of {len(ones)} times" if len(ones) > 1 else ")")
+    return spread([one[what] for one in ones])
+
+
+def pooled_table(results):
+    results = [result for result in results if any(row in result for row in POOLED)]
+    if not results:
+        return ""
+    rows = []
+    for row, title in POOLED_TITLES.items():
+        what, name = ("wait", "longest wait") if row == "pooled-switchover" else ("gap", "gap")
+        rows.append([f"{title}: client errors", *(pooled_cell(result, row, "errors") for result in results), POOLED_GOALS[row][0]])
+        rows.append([f"{title}: {name}", *(pooled_cell(result, row, what) for result in results), POOLED_GOALS[row][1]])
+    everything = [[one for row in POOLED for one in result.get(row, [])] for result in results]
+    lost = [f"{sum(one['lost'] for one in ones)} of {sum(one['acknowledged'] for one in ones)}" for ones in everything]
+    rows.append(["acknowledged writes lost", *lost, "0"])
+    return "\n".join(grid(["32 writers through the pooler", *(result["system"] for result in results), "pgdba must reach"], rows))
 
 
 def machine():
@@ -229,13 +322,16 @@ def main():
     options.add_argument("--rival-faults", type=int, default=0)
     options.add_argument("--stalls", type=int, default=100, help="stalls on pgdba (0: none)")
     options.add_argument("--rival-stalls", type=int, default=0)
-    options.add_argument("--only", default=",".join([*FAULTS, "status", "cost", "faults", "stalls"]))
-    options.add_argument("--systems", default="pgdba,patroni20,patroni30")
+    options.add_argument("--only", default=",".join([*FAULTS, *POOLED, "status", "cost", "faults", "stalls"]))
+    options.add_argument("--systems", default="pgdba,patroni20,patroni30,patroni20-pgbouncer,patroni20-pooler")
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--json", default=str(ROOT / "build" / "bench.json"))
     chosen = options.parse_args()
     wanted = set(chosen.only.split(","))
     makers = {"pgdba": Pgdba, "pgdba-standard": lambda: Pgdba("standard"), "patroni20": lambda: Patroni(20), "patroni30": lambda: Patroni(30)}
+    for ttl in (20, 30):
+        for front in ("pgbouncer", "pooler"):
+            makers[f"patroni{ttl}-{front}"] = lambda ttl=ttl, front=front: Pooled(ttl, front)
     unknown = [name for name in chosen.systems.split(",") if name not in makers]
     if unknown:
         options.error(f"unknown system {unknown[0]}; known: {', '.join(makers)}")
@@ -247,7 +343,10 @@ def main():
         os.makedirs(os.path.dirname(chosen.json) or ".", exist_ok=True)
         with open(chosen.json, "w") as file:
             json.dump({"schema_version": 1, "machine": machine(), "options": vars(chosen), "results": results}, file, indent=1)
-    print(table(results))
+    print("\n\n".join(part for part in (table(results), pooled_table(results)) if part))
+    for result in results:
+        if "broke" in result:
+            print(f"{result['system']} broke in this run; see the JSON")
     print(f"\nEach measurement: {chosen.json}")
     return 1 if any("broke" in result for result in results) else 0
 

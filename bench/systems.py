@@ -1,4 +1,5 @@
-"""The two systems behind one set of verbs, so that run.py does the same to both."""
+"""The systems behind one set of verbs, so that run.py does the same to both."""
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -12,7 +13,11 @@ sys.path.insert(0, str(ROOT / "tests" / "blackbox"))
 from harness import ports, processes  # noqa: E402
 from harness.cluster import Cluster, destroy, fresh_folder  # noqa: E402
 from harness.patroni import PatroniCluster  # noqa: E402
+from harness.pooler import PgBouncer, Pooler  # noqa: E402
 from harness.waiting import wait_until  # noqa: E402
+
+
+POOL = 20  # servers behind the port that clients use; what `pgdba up` writes
 
 
 class Pgdba:
@@ -35,6 +40,12 @@ class Pgdba:
     @property
     def endpoints(self):
         return self.cluster.endpoints
+
+    def pooled(self):
+        return self.cluster.pooled()
+
+    def go_home(self):
+        self.wait_ready()
 
     def wait_ready(self):
         self.cluster.wait_healthy(120)
@@ -130,20 +141,11 @@ class Patroni:
     def kill_postmaster(self, name):
         self.postmaster(name).kill()
 
-    def _signal_node(self, name, number):
-        # Parents first, so that nobody sees a child die and acts on it.
-        found = sorted(self.cluster.node_processes(name), key=lambda process: process.started)
-        for process in found:
-            process.send(number)
-        return found
-
     def kill_node(self, name):
-        self._signal_node(name, signal.SIGKILL)
-        self.cluster.agents[name].child.wait()
-        wait_until("the node is gone", 10, lambda: not processes.below(os.path.join(self.folder, name)))
+        self.cluster.kill_node(name)
 
     def freeze_node(self, name):
-        self.frozen = self._signal_node(name, signal.SIGSTOP)
+        self.frozen = self.cluster.signal_node(name, signal.SIGSTOP)
 
     def thaw_node(self, _name):
         for process in self.frozen:
@@ -178,3 +180,44 @@ class Patroni:
         subprocess.run(tree.command("13", ["patronictl", "-c", f"{self.folder}/pg-primary/patroni.yml", "list"], "postgres", [self.folder]),
                        check=True, capture_output=True)
         return time.monotonic() - began
+
+
+class Pooled(Patroni):
+    """Patroni with a pooler before it: PgBouncer 1.24.1 that leads to the host of the first primary, as people deploy it, or ours
+    that follows the leader by Patroni's REST API. Either survives the loss of a node."""
+
+    def __init__(self, ttl, front):
+        super().__init__(ttl)
+        self.label += {"pgbouncer": " + PgBouncer to one host", "pooler": " + pgdba pooler"}[front]
+        self.front = front
+        self.front_folder = fresh_folder()
+        os.chmod(self.front_folder, 0o755)
+        settings = {"pool_mode": "transaction", "default_pool_size": POOL, "max_client_conn": 200,
+                    "users": f'"postgres" "{self.cluster.password}"\n'}
+        if front == "pooler":
+            urls = ",".join(f"http://127.0.0.1:{port}" for port in self.cluster.rest_ports)
+            self.pooler = Pooler(self.front_folder, {"postgres": "role=primary"}, cluster_api=urls, failover_hold_timeout=2 * ttl, **settings)
+        else:
+            host = {"postgres": f"host=127.0.0.1 port={self.cluster.ports[0]}"}
+            self.pooler = PgBouncer(self.front_folder, self.cluster.release, host, **settings)
+
+    def start(self):
+        took = super().start()
+        self.go_home()
+        self.pooler.start()
+        return took
+
+    def stop(self):
+        self.pooler.stop()
+        super().stop()
+        shutil.rmtree(self.front_folder, ignore_errors=True)
+
+    def pooled(self):
+        return dataclasses.replace(self.endpoints, ports=(self.pooler.port,))
+
+    def go_home(self):
+        """PgBouncer leads to the first node, so a measurement begins with that one as primary."""
+        self.wait_ready()
+        if self.front == "pgbouncer" and self.leader() != self.cluster.names[0]:
+            self.switchover(self.leader(), self.cluster.names[0])
+            self.wait_ready()

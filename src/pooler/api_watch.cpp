@@ -1,5 +1,7 @@
 #include "pooler/api_watch.h"
 
+#include <algorithm>
+#include <fmt/format.h>
 #include <thread>
 #include <utility>
 
@@ -8,6 +10,7 @@
 #include "net/loop.h"
 #include "net/tls.h"
 #include "wire/rest_cluster.h"
+#include "wire/rest_status.h"
 
 namespace pgdba::pooler {
 
@@ -16,11 +19,12 @@ namespace {
 constexpr Duration kEvery = 500ms;
 constexpr Duration kPatience = 1s;    // for one endpoint
 constexpr Duration kServes = 5s;      // how long an answer may be lent on
+constexpr Duration kLeads = 2s;       // the same of a leader's own word, while no member knows the cluster
 constexpr Duration kSoonest = 50ms;   // between two looks
 
 }  // namespace
 
-ClusterNews news_from_cluster_answer(const std::string& body, uint64_t newest) {
+ClusterNews ApiFollower::follow(const std::string& body) {
   ClusterNews news;
   auto report = wire::parse_cluster_answer(body);
   if (!report) {
@@ -28,7 +32,6 @@ ClusterNews news_from_cluster_answer(const std::string& body, uint64_t newest) {
     return news;
   }
   news.known = true;
-  news.term = newest;
   for (const wire::MemberReport& member : report->members) {
     ClusterMember one;
     one.name = member.name;
@@ -40,17 +43,39 @@ ClusterNews news_from_cluster_answer(const std::string& body, uint64_t newest) {
     one.timeline = member.timeline.value_or(0);
     if (member.replay_lag) one.lag_bytes = static_cast<int64_t>(*member.replay_lag);
     else if (member.lag) one.lag_bytes = static_cast<int64_t>(*member.lag);
-    // A leader that is being stopped, started or demoted serves nobody; one of an older timeline is a report of the past.
-    const bool leads = member.is_leader() && one.running && one.timeline != 0 && one.timeline >= newest;
-    if (leads && news.leader.empty()) {
-      one.leader = true;
-      one.lag_bytes = 0;
-      news.leader = member.name;
-      news.term = one.timeline;
+    // A leader that is being stopped, started or demoted serves nobody.
+    if (member.is_leader() && one.running && news.leader.empty()) {
+      if (believes(one)) {
+        one.leader = true;
+        one.lag_bytes = 0;
+        news.leader = member.name;
+        news.leader_url = member.api_url;
+      } else {
+        news.trouble = fmt::format("{} is said to lead on timeline {}, which {} has led on", one.name, one.timeline, leader_);
+        if (one.timeline < timeline_) news.trouble = fmt::format("{} is said to lead on timeline {}, older than {}", one.name, one.timeline, timeline_);
+      }
     }
     news.members.push_back(std::move(one));
   }
+  news.term = term_;
   return news;
+}
+
+bool ApiFollower::believes(const ClusterMember& leader) {
+  if (leader.timeline == 0 || leader.timeline < timeline_) return false;
+  const bool newer = leader.timeline > timeline_;
+  const bool changes = leader.name != leader_;
+  if (changes && !newer && moved_) return false;
+  if (changes) {
+    term_ = std::max<uint64_t>(leader.timeline, term_ + 1);
+    // The timeline is the old leader's, still, unless nobody led before.
+    moved_ = !leader_.empty() && !newer;
+    leader_ = leader.name;
+  } else if (newer) {
+    moved_ = false;
+  }
+  timeline_ = leader.timeline;
+  return true;
 }
 
 struct ApiWatch::Impl {
@@ -61,7 +86,9 @@ struct ApiWatch::Impl {
   net::Event wanted{loop};
   std::thread thread;
   size_t first = 0;  // the endpoint that answered last
-  uint64_t newest = 0;
+  ApiFollower follower;
+  ClusterNews last;
+  uint64_t system_identifier = 0;
   std::string trouble;
 
   Task<std::optional<ClusterNews>> ask(const std::string& endpoint) {
@@ -74,13 +101,43 @@ struct ApiWatch::Impl {
       trouble = endpoint + ": " + (answer ? "status " + std::to_string(answer->status) : answer.error().text);
       co_return std::nullopt;
     }
-    ClusterNews found = news_from_cluster_answer(answer->body, newest);
+    ClusterNews found = follower.follow(answer->body);
     if (!found.known) {
       trouble = endpoint + ": " + found.trouble;
       co_return std::nullopt;
     }
+    if (system_identifier == 0) co_await ask_identity(endpoint);
+    found.system_identifier = system_identifier;
+    found.as_of_us = std::chrono::duration_cast<std::chrono::microseconds>(sent.time_since_epoch()).count();
     found.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>((sent + kServes).time_since_epoch()).count();
     co_return found;
+  }
+
+  // Patroni answers nothing about the cluster while its etcd is away. Its leader may go on (failsafe mode) and says so.
+  Task<void> ask_leader() {
+    auto url = net::parse_url(last.leader_url);
+    if (last.leader.empty() || !url) co_return;
+    url->target = "/primary";
+    const BootTime sent = loop.now();
+    net::Request request;
+    auto answer = co_await client->request(*url, std::move(request), loop.after(kPatience));
+    if (!answer || answer->status != 200) co_return;
+    const auto until = std::chrono::duration_cast<std::chrono::microseconds>((sent + kLeads).time_since_epoch()).count();
+    if (until <= last.fresh_until_us) co_return;
+    last.fresh_until_us = until;
+    last.trouble = trouble;
+    news(last);
+  }
+
+  // Which cluster this is: all its members say the same.
+  Task<void> ask_identity(const std::string& endpoint) {
+    auto url = net::parse_url(endpoint + "/patroni");
+    if (!url) co_return;
+    net::Request request;
+    auto answer = co_await client->request(*url, std::move(request), loop.after(kPatience));
+    if (!answer) co_return;
+    auto status = wire::parse_status_answer(answer->body);
+    if (status) system_identifier = static_cast<uint64_t>(std::strtoull(status->system_identifier.c_str(), nullptr, 10));
   }
 
   Task<void> run() {
@@ -90,6 +147,7 @@ struct ApiWatch::Impl {
       for (size_t i = 0; i < options.endpoints.size() && !found; ++i) {
         const size_t at = (first + i) % options.endpoints.size();
         found = co_await ask(options.endpoints[at]);
+        if (!found) co_await ask_leader();
         // A member that is cut off may know nothing of a leader while another one does.
         if (found && found->leader.empty() && i + 1 < options.endpoints.size()) {
           auto second = co_await ask(options.endpoints[(at + 1) % options.endpoints.size()]);
@@ -98,9 +156,9 @@ struct ApiWatch::Impl {
         if (found) first = at;
       }
       if (found) {
-        newest = std::max(newest, found->term);
         trouble.clear();
-        news(*found);
+        last = *found;
+        news(last);
       }
       if (trouble != said && !trouble.empty()) log::warning("pooler", "cluster_api does not answer: {}", trouble);
       said = trouble;

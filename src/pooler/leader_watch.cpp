@@ -66,10 +66,25 @@ struct LeaderWatch::Impl {
   std::optional<net::HttpClient> agents;
   BootTime agent_until{};
   uint64_t agent_term = 0;
+  std::string patroni_leader;
+  uint64_t patroni_term = 0;
 
   Duration ttl() const {
     const model::ClusterView* view = watch->view();
     return view != nullptr && view->config ? view->config->value.timings.ttl : Duration(30s);
+  }
+
+  // Patroni's leader that has lost its key while etcd was away and makes it again is no other leader: its connections are as good as
+  // they were (a server that has been a replica in between was restarted, and has lost them).
+  void keep_patroni_term(ClusterNews& now) {
+    if (now.own_term) patroni_leader.clear();
+    if (now.own_term || now.leader.empty()) return;
+    if (now.leader == patroni_leader) {
+      now.term = patroni_term;
+    } else {
+      patroni_leader = now.leader;
+      patroni_term = now.term;
+    }
   }
 
   ClusterNews look_at(const model::ClusterView& view) {
@@ -90,7 +105,8 @@ struct LeaderWatch::Impl {
     out.leader = std::move(leads.leader);
     out.term = leads.term;
     out.own_term = leads.own_term;
-    if (out.own_term && !out.leader.empty() && agent_term == out.term && agent_until > fresh_until) {
+    keep_patroni_term(out);
+    if (!out.leader.empty() && agent_term == out.term && agent_until > fresh_until) {
       out.fresh_until_us = std::chrono::duration_cast<std::chrono::microseconds>(agent_until.time_since_epoch()).count();
     }
     std::optional<Lsn> primary;
@@ -166,27 +182,38 @@ struct LeaderWatch::Impl {
 
   // Etcd has proved nothing for a while. The leader's agent knows until when it is the leader, whatever etcd does: by an
   // answer to a question that we sent at `sent` no longer than that from then on. Whoever leads after it has another term,
-  // and an agent that has seen one says so.
+  // and an agent that has seen one says so. Patroni's says only that it leads now (in failsafe mode as long as all members answer it).
   Task<void> ask_agent() {
     for (;;) {
       co_await loop.sleep_for(100ms);
       const model::ClusterView* view = watch->view();
-      if (view == nullptr || !view->leader || !last.own_term || loop.now() < view->as_of + ttl() / 4) continue;
+      if (view == nullptr || !view->leader || last.leader.empty() || loop.now() < view->as_of + ttl() / 4) continue;
       auto member = view->members.find(view->leader->value);
       if (member == view->members.end()) continue;
       auto url = net::parse_url(member->second.value.api_url);
       if (!url) continue;
-      url->target = "/patroni";
+      const bool own = last.own_term;
+      url->target = own ? "/patroni" : "/primary";
       const uint64_t term = last.term;
       const BootTime sent = loop.now();
       net::Request request;
       Result<net::Response> answer = co_await agents->request(std::move(*url), std::move(request), loop.after(ttl() / 4));
       if (!answer) continue;
-      auto status = wire::parse_status_answer(answer->body);
-      if (!status || !status->pgdba || static_cast<uint64_t>(status->pgdba->term) != term || status->pgdba->lock_ms.value_or(0) <= 0) continue;
-      if (agent_until < sent) log::info("pooler", "etcd is away; the leader proves itself for {} ms", *status->pgdba->lock_ms);
-      // It stops its server a while before that (ha/settings.h: ttl/12); what is under way then shall have ended.
-      agent_until = sent + std::chrono::milliseconds(*status->pgdba->lock_ms) - ttl() / 6;
+      BootTime until{};
+      if (own) {
+        auto status = wire::parse_status_answer(answer->body);
+        if (!status || !status->pgdba || static_cast<uint64_t>(status->pgdba->term) != term || status->pgdba->lock_ms.value_or(0) <= 0) continue;
+        // It stops its server a while before that (ha/settings.h: ttl/12); what is under way then shall have ended.
+        until = sent + std::chrono::milliseconds(*status->pgdba->lock_ms) - ttl() / 6;
+      } else if (answer->status == 200) {
+        until = sent + ttl() / 10;
+      } else {
+        continue;
+      }
+      if (agent_until < sent) {
+        log::info("pooler", "etcd is away; the leader proves itself for {} ms", std::chrono::duration_cast<std::chrono::milliseconds>(until - sent).count());
+      }
+      agent_until = until;
       agent_term = term;
       tell();
     }

@@ -4,7 +4,8 @@
 //   - `primary` is only what the key `leader` and the newest term say; without them the workers hold ("last known" counts
 //     for nothing);
 //   - a reading serves for ttl/2 from the moment at which it was proved current (ha.md, section 3, third wall); while etcd
-//     is away, as long as the leader's own agent has proved the lock, which it tells over REST;
+//     is away, as long as the leader's own agent has proved the lock, which it tells over REST, or a moment from Patroni's
+//     word that it leads (failsafe mode);
 //   - in a switchover "drained" is written only after every worker has stopped lending and nothing is in flight, and lending
 //     starts again only when the switchover was aborted, has given another leader, or the time to hold is over.
 #pragma once
@@ -42,6 +43,7 @@ struct ClusterNews {
   uint64_t number = 0;       // of this leadership (pool/follow.h); 0: `term` by itself rises with each
   uint64_t system_identifier = 0;
   std::string leader;        // empty: nobody
+  std::string leader_url;    // of its REST API, where that is what was asked
   bool switching = false;    // a planned switchover drains
   int64_t as_of_us = 0;        // when this was proved current, on CLOCK_BOOTTIME
   int64_t fresh_until_us = 0;  // on CLOCK_BOOTTIME

@@ -12,7 +12,7 @@ import time
 import psycopg
 import psycopg2
 import pytest
-from harness import ports, tree
+from harness import ports
 from harness.pooler import BIN, USER, Pooler, open_folder, running_postgres
 from harness.processes import memory_kib
 from harness.servers import Etcd, Server, as_user, http, kill_everything_below
@@ -184,34 +184,6 @@ def test_columns_and_types(bench, show):
         cursor.execute(f"SHOW {show}")
         assert [(column[0], column[1]) for column in cursor.description] == columns(theirs) + columns(ours)
         assert cursor.statusmessage == "SHOW"
-
-
-@pytest.mark.peer
-def test_columns_are_those_of_pgbouncer(bench, tree13, folder):
-    """Debian 13's PgBouncer, asked the same: its columns come first and in its order."""
-    (port,) = ports.free_ports(1)
-    os.chmod(folder, 0o777)
-    with open(os.path.join(folder, "p.ini"), "w") as file:
-        file.write(f"[databases]\na = host=127.0.0.1\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\nunix_socket_dir=\n"
-                   f"auth_type=any\nadmin_users=boss\nlogfile={folder}/log\n")
-    server = Server("pgbouncer", tree.command("13", ["/usr/sbin/pgbouncer", f"{folder}/p.ini"], "nobody", [folder]), f"{folder}/out").start()
-    try:
-        def connect():
-            with contextlib.suppress(psycopg2.OperationalError):
-                return psycopg2.connect(f"host=127.0.0.1 port={port} user=boss dbname=pgbouncer")
-        theirs = wait_until("PgBouncer answers", 20, connect)
-        theirs.autocommit = True
-        with contextlib.closing(theirs), contextlib.closing(bench.console()) as ours:
-            for show in [name for name in COLUMNS if name != "CLUSTER"]:
-                found = []
-                for connection in (theirs, ours):
-                    with connection.cursor() as cursor:
-                        cursor.execute(f"SHOW {show}")
-                        found.append([(column[0], column[1]) for column in cursor.description])
-                assert found[1][: len(found[0])] == found[0], show
-    finally:
-        server.stop()
-        kill_everything_below(folder)
 
 
 def test_rows(bench):

@@ -15,60 +15,10 @@ import pytest
 from harness import ports, processes
 from harness.pooler import OWNER
 from harness.client import Session, Unreachable, ask
-from harness.journal import Journal
-from harness.probe import PrimaryProbe
+from harness.traffic import Traffic, traffic
 from harness.waiting import wait_until
 
 POOL = 20  # default_pool_size of the file that `up` writes: so many transactions can be in flight
-RECOVERY = 60
-
-
-class Traffic(Journal):
-    """Writers that connect once and wait as long as the pooler makes them."""
-
-    def __init__(self, endpoints, writers=32, pause=0.02):
-        super().__init__(endpoints, writers=writers, pause=pause, patience=40, write_patience=60, most_slack=1)
-
-    def errors(self):
-        return [write for write in self.snapshot() if write.outcome != "ok"]
-
-    def longest_wait(self):
-        return max(write.answered - write.sent for write in self.acknowledged())
-
-    def settle(self, seconds=RECOVERY):
-        now = time.monotonic()
-        wait_until("writes flow through the pooler", seconds, lambda: self.acknowledged_since(now))
-
-    def report(self, what, since=None):
-        print(f"\n{what}: {self.count('ok')} acknowledged, {len(self.errors())} errors, {self.refusals} refused logins, "
-              f"longest wait {self.longest_wait():.2f} s, gap {self.longest_gap(since):.2f} s")
-        for kind in sorted({(error.outcome, error.text) for error in self.errors()}):
-            print("  ", *kind)
-
-
-@contextlib.contextmanager
-def traffic(cluster, what, **options):
-    """32 writers through the pooler and the probe beside it; at the end the promises."""
-    journal = None
-    try:
-        with PrimaryProbe(cluster.endpoints) as probe, Traffic(cluster.pooled(), **options) as journal:
-            wait_until("every writer has written", 60, lambda: journal.count("ok") >= 4 * journal.writers)
-            began = time.monotonic()
-            yield journal
-            journal.settle()
-            journal.stop()
-            journal.report(what, began)
-            cluster.wait_healthy(90)
-        journal.endpoints = cluster.endpoints  # the nodes themselves say what is there
-        journal.verify().check(at_least=4 * journal.writers)
-        probe.check()
-        cluster.wait_same_everywhere()
-    except BaseException:
-        print(cluster.describe())
-        raise
-    finally:
-        if journal:
-            journal.stop()
 
 
 def switch_over(cluster):

@@ -70,8 +70,9 @@ class Write:
 
 
 class Journal:
-    def __init__(self, endpoints, writers=3, pause=0.004, patience=0.5, write_patience=None, most_slack=10.0):
-        """`pause` between two writes of a thread; `patience` for connecting; `write_patience` for one write (default: the same).
+    def __init__(self, endpoints, writers=3, pause=0.004, patience=0.5, write_patience=None, most_slack=10.0, read_write=True):
+        """`pause` between two writes of a thread; `patience` for connecting; `write_patience` for one write (default: the same);
+        `read_write`: libpq looks for a primary (behind a pooler there is nothing to choose from).
         `most_slack` 1: patience is what it is, for a measurement (a frozen node is silent, and no sign of a busy machine)."""
         self.endpoints = endpoints
         self.writers = writers
@@ -79,6 +80,7 @@ class Journal:
         self.patience = patience
         self.write_patience = write_patience or patience
         self.most_slack = most_slack
+        self.read_write = read_write
         self.writes = []
         self.refusals = 0  # attempts that found no primary; nothing was sent
         self._ids = itertools.count(1)
@@ -126,7 +128,7 @@ class Journal:
                 began = time.monotonic()
                 patience = self.patience * slack.factor
                 try:
-                    session = Session(self.endpoints.conninfo(ports, read_write=True), patience)
+                    session = Session(self.endpoints.conninfo(ports, read_write=self.read_write), patience)
                     slack.answered()
                 except Unreachable:
                     slack.failed(time.monotonic() - began >= patience)

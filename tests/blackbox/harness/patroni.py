@@ -5,6 +5,7 @@ import os
 import pwd
 import secrets
 import signal
+import subprocess
 
 import yaml
 
@@ -155,6 +156,34 @@ class PatroniCluster:
         except (OSError, AttributeError):
             pass
         return found
+
+    def signal_node(self, name, number):
+        # Parents first, so that nobody sees a child die and acts on it.
+        found = sorted(self.node_processes(name), key=lambda process: process.started)
+        for process in found:
+            process.send(number)
+        return found
+
+    def kill_node(self, name):
+        self.signal_node(name, signal.SIGKILL)
+        self.agents[name].child.wait()
+        wait_until("the node is gone", 10, lambda: not processes.below(os.path.join(self.folder, name)))
+
+    def configure(self, change, seconds=60):
+        """A change of the dynamic configuration, once every member has seen it."""
+        status, text = http(f"http://127.0.0.1:{self.rest_ports[0]}/config", "PATCH", json.dumps(change), {"Content-Type": "application/json"}, 10)
+        assert status == 200, text
+        def seen():
+            return all(json.loads(http(f"http://127.0.0.1:{port}/config")[1]).items() >= change.items() for port in self.rest_ports)
+        wait_until(f"{change} is the configuration", seconds, seen)
+
+    def patronictl(self, *words, seconds=120):
+        """As its operator types it; the output."""
+        command = ["patronictl", "-c", os.path.join(self.folder, self.names[0], "patroni.yml"), *words]
+        done = subprocess.run(tree.command(self.release, command, self.USER, [self.folder]), capture_output=True, text=True, timeout=seconds,
+                              stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done.stdout
 
     def switchover(self, leader, candidate):
         body = json.dumps({"leader": leader, "candidate": candidate})

@@ -11,7 +11,7 @@ import subprocess
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from . import ports
+from . import ports, tree
 from .cluster import PROGRAM, fresh_folder
 from .servers import Server, as_user, kill_everything_below
 from .waiting import wait_until
@@ -171,3 +171,11 @@ class Pooler(Server):
     def value(self, sql="select 1", **where):
         with self.connect(**where) as connection:
             return connection.execute(sql).fetchone()[0]
+
+
+class PgBouncer(Pooler):
+    """The real one of a Debian tree, with the same file. It gives up no user, it is started as one."""
+
+    def __init__(self, folder, release, databases, **more):
+        super().__init__(folder, databases, **{"name": "pgbouncer", **more, "user": None})
+        self.arguments = tree.command(release, ["/usr/sbin/pgbouncer", self.file], USER, [self.folder])
