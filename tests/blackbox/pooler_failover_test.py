@@ -297,6 +297,24 @@ def test_any_role_logs_in_with_its_own_password(cluster):
     assert ask(role.conninfo(), "select current_user", 10) == ("app",)
 
 
+OLDER_LOOKUP = """create or replace function pgdba.user_lookup(in i_username text, out uname text, out phash text) returns setof record
+ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+ select rolname::text, rolpassword from pg_catalog.pg_authid where rolname = i_username and rolcanlogin and not rolsuper and not rolreplication $$"""
+
+
+def test_superusers_log_in_too_and_the_leader_mends_the_lookup_of_an_older_build(cluster):
+    role = fresh_role(cluster, "chief", "of all")
+    leader = cluster.primary()
+    leader.sql("alter role chief superuser replication")
+    assert ask(role.conninfo(), "select current_setting('is_superuser')", 10) == ("on",)
+    with pytest.raises(Unreachable):
+        ask(role.conninfo() + " password=wrong", "select 1", 10)
+    leader.sql(OLDER_LOOKUP)
+    wait_until("the leader has mended the function", 30,
+               lambda: leader.sql("select prosrc not like '%rolsuper%' from pg_proc where proname = 'user_lookup'") == ("t",))
+    assert ask(role.conninfo(), "select current_user", 10) == ("chief",)
+
+
 def test_known_role_logs_in_while_there_is_no_leader(cluster):
     role = fresh_role(cluster, "early", "bird")
     assert ask(role.conninfo(), "select current_user", 10) == ("early",)
