@@ -334,6 +334,53 @@ def test_cancel_through_a_peer(pooler):
         assert isinstance(outcome[0], psycopg.errors.QueryCanceled)
 
 
+def test_only_so_many_cancel_requests_go_to_a_peer_at_once(pooler):
+    """The peer is a listener that never answers: [peers] pool_size was shown and not acted on."""
+    with socket.create_server(("127.0.0.1", 0)) as peer:
+        peer.settimeout(10)
+        one = pooler(peer_id=1, start=False, cancel_wait_timeout=30, admin_users="joe", workers=2)
+        with open(one.file, "a", encoding="utf8") as file:
+            file.write(f"[peers]\n1 = host=127.0.0.1 port={one.port}\n2 = host=127.0.0.1 port={peer.getsockname()[1]} pool_size=2\n")
+        one.start()
+        keys = [b"\0\2\0\0\0\0" + bytes([number, 3]) for number in range(5)]
+        asking = []
+        for key in keys:
+            asking.append(socket.create_connection(("127.0.0.1", one.port)))
+            asking[-1].sendall(struct.pack("!ii", 16, 80877102) + key)
+
+        def figures():
+            with one.connect(dbname="pgbouncer") as console:
+                return console.execute("show peer_pools").fetchall()[-1]
+        wait_until(lambda: figures() == (2, 2, 3, 2, 0))
+        heads = []
+
+        def next_one():
+            heads.append(peer.accept()[0])
+            heads[-1].settimeout(10)
+            return heads[-1].recv(16)[8:-1] in [key[:-1] for key in keys]
+        assert next_one() and next_one()
+        peer.settimeout(1)
+        with pytest.raises(TimeoutError):
+            peer.accept()
+        peer.settimeout(10)
+        asking[4].close()  # gives up
+        heads[0].close()
+        assert next_one()
+        heads[1].close()
+        assert next_one()
+        for head in heads:
+            head.close()
+        wait_until(lambda: figures() == (2, 0, 0, 0, 0))
+        for waiter in asking[:4]:
+            waiter.settimeout(10)
+            assert waiter.recv(1) == b""
+        peer.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            peer.accept()
+        for waiter in asking:
+            waiter.close()
+
+
 def query(text):
     body = text.encode() + b"\0"
     return b"Q" + struct.pack("!i", len(body) + 4) + body

@@ -297,7 +297,12 @@ Table table_of(Show show, const Snapshot& snapshot) {
       }
       break;
     case Show::peer_pools:
-      for (const conf::PeerEntry& peer : snapshot.peers) RowMaker(table) << peer.id << 0 << 0 << 0 << 0;
+      // As PgBouncer counts: who waits for the connection to be made waits.
+      for (const conf::PeerEntry& peer : snapshot.peers) {
+        auto found = snapshot.peer_pools.find(peer.id);
+        const PeerPools::Figures now = found == snapshot.peer_pools.end() ? PeerPools::Figures{} : found->second;
+        RowMaker(table) << peer.id << now.sent << now.waiting + now.connecting << now.sent << now.connecting;
+      }
       break;
     case Show::mem: memory(table, snapshot); break;
     case Show::state:

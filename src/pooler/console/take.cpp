@@ -12,6 +12,7 @@
 #include "pool/core.h"
 #include "pooler/console/part.h"
 #include "pooler/directory.h"
+#include "pooler/limits.h"
 #include "pooler/process_control.h"
 #include "pooler/worker.h"
 
@@ -104,6 +105,7 @@ class Taker {
     const Loaded& loaded = directory_.loaded();
     part.settings = loaded.config.settings;
     part.peers = loaded.config.peers;
+    for (const conf::PeerEntry& peer : part.peers) part.peer_pools[peer.id] = worker_.limits().peers.figures(peer.id);
     part.paused = core_.paused("");
     part.parameter_sets = core_.parameters().size();
     for (const auto& pool : core_.pools()) part.pools.push_back(figures_of(*pool));
