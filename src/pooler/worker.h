@@ -57,6 +57,7 @@ class Worker : public pool::Host {
 
   [[nodiscard]] pool::Core& core() { return core_; }
   [[nodiscard]] const Limits& limits() const { return limits_; }
+  [[nodiscard]] const Resolver& resolver() const { return resolver_; }
   [[nodiscard]] ClientDirectory& directory() { return directory_; }
   [[nodiscard]] size_t number() const { return number_; }
 

@@ -576,3 +576,15 @@ def test_pgbench(pooler, postgres, workers):
         done = subprocess.run([f"{BIN}/pgbench", "-n", "-b", script, "-M", mode, "-c", "10", "-j", "1", "-t", "30", "-h", "127.0.0.1", "-p", str(made.port),
                                "-U", "postgres", "test"], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and "300/300" in done.stdout, done.stdout + done.stderr
+
+
+def test_names_of_hosts_are_shown_with_what_is_remembered_of_them(pooler):
+    one = pooler({"named": "host=localhost"}, admin_users="joe", dns_max_ttl=60)
+    with one.connect(dbname="pgbouncer") as console:
+        assert console.execute("show dns_hosts").fetchall() == []
+        for _ in range(3):  # PostgreSQL listens on one of its addresses only
+            with contextlib.suppress(psycopg.OperationalError), one.connect("named") as connection:
+                connection.execute("select 1")
+        (name, ttl, addresses), = console.execute("show dns_hosts").fetchall()
+        assert name == "localhost" and 0 < ttl <= 60 and "127.0.0.1" in addresses.split(","), (name, ttl, addresses)
+        assert dict(console.execute("show lists").fetchall())["dns_names"] == 1

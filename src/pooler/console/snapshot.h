@@ -16,6 +16,7 @@
 #include "pool/conn.h"
 #include "pooler/leader_watch.h"
 #include "pooler/peer_pools.h"
+#include "pooler/resolver.h"
 
 namespace pgdba::pooler {
 
@@ -103,6 +104,7 @@ struct Snapshot {
   conf::PoolerSettings settings;
   std::vector<conf::PeerEntry> peers;
   std::map<int, PeerPools::Figures> peer_pools;  // by the peer's number
+  std::vector<Resolver::Row> names;  // of hosts, as the resolver remembers them
   ClusterFigures cluster;
 };
 

@@ -14,6 +14,7 @@
 #include "pooler/directory.h"
 #include "pooler/limits.h"
 #include "pooler/process_control.h"
+#include "pooler/resolver.h"
 #include "pooler/worker.h"
 
 namespace pgdba::pooler {
@@ -105,6 +106,7 @@ class Taker {
     const Loaded& loaded = directory_.loaded();
     part.settings = loaded.config.settings;
     part.peers = loaded.config.peers;
+    part.names = worker_.resolver().rows();
     for (const conf::PeerEntry& peer : part.peers) part.peer_pools[peer.id] = worker_.limits().peers.figures(peer.id);
     part.paused = core_.paused("");
     part.parameter_sets = core_.parameters().size();
