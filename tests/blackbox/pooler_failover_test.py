@@ -95,35 +95,105 @@ def test_several_switchovers_in_a_row(cluster):
         assert journal.errors() == [] and journal.refusals == 0
 
 
-def test_two_poolers_take_part_in_a_switchover(cluster, folder):
+@contextlib.contextmanager
+def another_pooler(cluster, folder, name="second", **settings):
+    """One more pooler beside that of `up`, with its file and these settings: its endpoints."""
     port = ports.free_ports(1)[0]
     with open(os.path.join(cluster.data_dir, "pooler", "pooler.ini")) as file:
         text = re.sub(r"(?m)^listen_port.*$", f"listen_port = {port}\n" + OWNER, file.read())
-    ini = os.path.join(folder, "second.ini")
+    for key, value in settings.items():
+        text = re.sub(rf"(?m)^{key} = .*$", "", text).replace("[pgbouncer]\n", f"[pgbouncer]\n{key} = {value}\n")
+    ini = os.path.join(folder, f"{name}.ini")
     with open(ini, "w") as file:
         file.write(text)
-    with open(os.path.join(folder, "second.log"), "w") as log:
-        second = subprocess.Popen([cluster.program, "pooler", ini], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    with open(os.path.join(folder, f"{name}.log"), "w") as log:
+        process = subprocess.Popen([cluster.program, "pooler", ini], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     with open(cluster.endpoints.passfile) as file:
         lines = file.read()
     with open(cluster.endpoints.passfile, "a") as file:
         file.write(lines.replace(f":{cluster.pooler_port}:", f":{port}:"))
     try:
-        wait_until("the second pooler", 20, lambda: ask(cluster.pooled(port=port).conninfo(), "select 1", 20))
-        with traffic(cluster, "switchover, first of two poolers", writers=16) as first:
-            other = Traffic(cluster.pooled(port=port), writers=16)
-            other.prepare = lambda: None  # the first one's table
-            other._ids = first._ids
-            with other:
-                wait_until("writes through the second one", 30, lambda: other.count("ok") > 64)
-                switch_over(cluster)
-                other.settle()
-                first.settle()
-            other.report("switchover, second of two poolers")
-            assert other.errors() == [] and first.errors() == []
+        endpoints = cluster.pooled(port=port)
+        wait_until("another pooler", 20, lambda: ask(endpoints.conninfo(), "select 1", 20))
+        yield endpoints
     finally:
-        second.terminate()
-        second.wait(20)
+        process.send_signal(signal.SIGQUIT)  # also while clients are there
+        process.wait(20)
+
+
+def test_two_poolers_take_part_in_a_switchover(cluster, folder):
+    with another_pooler(cluster, folder) as endpoints, traffic(cluster, "switchover, first of two poolers", writers=16) as first:
+        other = Traffic(endpoints, writers=16)
+        other.prepare = lambda: None  # the first one's table
+        other._ids = first._ids
+        with other:
+            wait_until("writes through the second one", 30, lambda: other.count("ok") > 64)
+            switch_over(cluster)
+            other.settle()
+            first.settle()
+        other.report("switchover, second of two poolers")
+        assert other.errors() == [] and first.errors() == []
+
+
+class SessionWriter(threading.Thread):
+    """A client in session mode that is never without a statement; it connects again when its session ends."""
+
+    def __init__(self, endpoints, number):
+        super().__init__(daemon=True)
+        self.conninfo, self.number = endpoints.conninfo(name="session"), number
+        self.written, self.errors, self.stop = [], [], threading.Event()
+
+    def run(self):
+        connection = None
+        for attempt in range(self.number * 1_000_000, (self.number + 1) * 1_000_000):
+            if self.stop.is_set():
+                break
+            try:
+                connection = connection or psycopg.connect(self.conninfo, autocommit=True)
+                connection.execute("insert into sessions select %s from pg_sleep(0.03)", (attempt,))
+                self.written.append(attempt)
+            except psycopg.Error as error:
+                self.errors.append((attempt, str(error).strip()))
+                connection = None
+
+
+# Both are 57P01, which psycopg does not keep when the connection ends with it: the server's own word, or the pooler's.
+ENDED = "terminating connection due to administrator command|the primary has moved, which a session cannot"
+
+
+def test_a_switchover_does_not_wait_for_busy_sessions(cluster, folder):
+    """Sessions that hold a server went on with new statements while the switchover drained, so that it gave up after its grace."""
+    with another_pooler(cluster, folder, pool_mode="session") as endpoints:
+        cluster.primary().sql("create table sessions(attempt bigint primary key)")
+        writers = [SessionWriter(endpoints, number) for number in range(12)]
+        with psycopg.connect(endpoints.conninfo(name="idle"), autocommit=True) as idle, psycopg.connect(endpoints.conninfo(name="fresh")) as fresh:
+            idle.execute("select 1")
+            for writer in writers:
+                writer.start()
+            try:
+                wait_until("all have written", 30, lambda: all(len(writer.written) > 5 for writer in writers))
+                for _ in range(2):
+                    switch_over(cluster)
+                    counts = [len(writer.written) for writer in writers]
+                    wait_until("all write again", 30, lambda: all(len(writer.written) > count + 5 for writer, count in zip(writers, counts)))
+                    cluster.wait_healthy()
+            finally:
+                for writer in writers:
+                    writer.stop.set()
+                for writer in writers:
+                    writer.join()
+            assert fresh.execute("select 1").fetchone() == (1,), "a session that has had no server moves"
+            with pytest.raises(psycopg.OperationalError) as told:
+                idle.execute("select 1")
+            print("\nan idle session is told:", told.value)
+            assert re.search(ENDED, str(told.value))
+        errors = [error for writer in writers for error in writer.errors]
+        print(f"\n{len(errors)} sessions ended: {sorted({text for _, text in errors})}")
+        assert all(len(writer.errors) <= 2 for writer in writers), "once in each switchover"
+        # They were between two statements: nothing of the next one has begun.
+        assert all(re.search(ENDED, text) for _, text in errors), errors
+        kept = {int(row) for row in cluster.primary().sql("select coalesce(string_agg(attempt::text, ','), '') from sessions")[0].split(",")}
+        assert kept == {attempt for writer in writers for attempt in writer.written}
 
 
 def test_postmaster_killed_costs_only_what_was_in_flight(cluster):

@@ -69,7 +69,7 @@ std::string_view state_of(const pool::Client& client) {
     case pool::ClientState::welcome:
     case pool::ClientState::waiting: return "waiting";
     case pool::ClientState::idle: return "idle";
-    case pool::ClientState::active:
+    case pool::ClientState::active: return client.queue.is_linked() ? "waiting" : "active";  // a session that the move of the primary holds
     case pool::ClientState::console: return "active";
   }
   return "";
@@ -144,7 +144,7 @@ class Taker {
     }
     figures.clients = pool.clients;
     figures.servers = pool.servers;
-    for (const pool::ClientQueue* queue : {&pool.waiting, &pool.newcomers}) {
+    for (const pool::ClientQueue* queue : {&pool.waiting, &pool.newcomers, &pool.sessions}) {
       figures.cl_waiting += static_cast<int>(queue->size());
       if (!queue->empty()) figures.maxwait_us = std::max(figures.maxwait_us, core_.now() - queue->front().request_at);
     }
