@@ -196,6 +196,35 @@ def test_a_switchover_does_not_wait_for_busy_sessions(cluster, folder):
         assert kept == {attempt for writer in writers for attempt in writer.written}
 
 
+@pytest.mark.parametrize("hold, wait, text", [(4, 30, r"no primary is available: .* \(failover_hold_timeout\)"), (30, 4, "query_wait_timeout")])
+def test_the_shorter_limit_ends_the_wait_for_a_leader(cluster, folder, hold, wait, text):
+    settings = dict(failover_hold_timeout=hold, query_wait_timeout=wait, query_wait_notify=1)
+    with another_pooler(cluster, folder, **settings) as endpoints, contextlib.ExitStack() as clients:
+        known = clients.enter_context(psycopg.connect(endpoints.conninfo(), autocommit=True))
+        known.execute("select 1")
+        notices = []
+        known.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        frozen = [cluster.etcd("etcd1"), cluster.etcd("etcd2")]
+        for process in frozen:
+            process.send(signal.SIGSTOP)
+        try:
+            wait_until("nobody leads", 30, lambda: not cluster.primaries())
+            began = time.monotonic()
+            with pytest.raises(psycopg.OperationalError) as told:
+                known.execute("select 1")
+            waited = time.monotonic() - began
+            # A login needs no leader; its first statement does.
+            early = psycopg.connect(endpoints.conninfo(), autocommit=True)
+        finally:
+            for process in frozen:
+                process.send(signal.SIGCONT)
+        assert re.search(text, str(told.value)) and known.broken, told.value  # the SQLSTATE, which psycopg loses: unit_pool
+        assert waited >= 4, waited
+        assert len(notices) == 1 and "the primary is being moved (" in notices[0] and "waits for it, at most 4 s" in notices[0], notices
+        early.close()
+    cluster.wait_healthy()
+
+
 def test_postmaster_killed_costs_only_what_was_in_flight(cluster):
     with traffic(cluster, "postmaster killed") as journal:
         cluster.primary().postmaster().kill()

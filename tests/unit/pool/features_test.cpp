@@ -665,6 +665,47 @@ TEST_F(Features, HeldClientsAreTold) {
   EXPECT_EQ(last_error(take(client)).sqlstate, "08006");
 }
 
+// Whichever of the two limits ends first ends the wait, under its own name. The shorter query_wait_timeout went by the name
+// of failover_hold_timeout, and with none of them the notice said "at most 0 s".
+TEST_F(Features, TheShorterOfTheTwoLimitsEndsTheHold) {
+  struct Row {
+    Micros hold, wait;
+    std::string_view notice, sqlstate, text;  // no text: it goes on waiting
+  };
+  const Row rows[] = {
+      {8s, 20s, ", at most 8 s", "08006", "no primary is available: no leader (failover_hold_timeout)"},
+      {8s, 0s, ", at most 8 s", "08006", "no primary is available: no leader (failover_hold_timeout)"},
+      {20s, 8s, ", at most 8 s", "08P01", "query_wait_timeout"},
+      {0s, 8s, ", at most 8 s", "08P01", "query_wait_timeout"},
+      {0s, 0s, "", "", ""},
+  };
+  settings.pool_mode = PoolMode::transaction;
+  db().route = Route::primary;
+  for (const Row& row : rows) {
+    SCOPED_TRACE(std::string(row.text) + " " + std::to_string(row.hold.count()));
+    settings.failover_hold_timeout = row.hold;
+    settings.query_wait_timeout = row.wait;
+    core().set_route(Route::primary, {.open = true, .term = 0, .fresh_until = 0, .why = {}});
+    Client& client = login();
+    if (client.state == ClientState::welcome) answer();
+    core().set_route(Route::primary, {.open = false, .term = 0, .fresh_until = 0, .why = "no leader"});
+    core().client_input(client, query("select 1"));
+    take(client);
+    pass(6s);
+    const std::string notice = take(client);
+    EXPECT_EQ(types(notice), "N");
+    EXPECT_EQ(last_error(notice, 'N').text, "the primary is being moved (no leader): the statement waits for it" + std::string(row.notice));
+    pass(1s);
+    EXPECT_EQ(take(client), "") << "told once";
+    pass(2s);
+    EXPECT_EQ(client.dead, !row.text.empty());
+    const Said said = last_error(take(client));
+    EXPECT_EQ(said.sqlstate, row.sqlstate);
+    EXPECT_EQ(said.text, row.text);
+    if (!client.dead) core().client_gone(client);
+  }
+}
+
 // A session with a server, in whose cluster a switchover begins. A statement that it began during the drain made the
 // switchover wait for its grace, and was cut off by the stop.
 struct SessionInASwitchover : Features {
