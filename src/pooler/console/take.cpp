@@ -112,7 +112,7 @@ class Taker {
     part.parameter_sets = core_.parameters().size();
     for (const auto& pool : core_.pools()) part.pools.push_back(figures_of(*pool));
     directory_.each_database([&](const pool::Database& database, const conf::DatabaseEntry& entry) {
-      part.databases.emplace(database.name, figures_of(database, entry));
+      if (database.name != "pgbouncer") part.databases.emplace(database.name, figures_of(database, entry));
     });
     users(part, loaded);
     for (const pool::Client& client : core_.clients()) {
