@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <span>
 
 #include "base/text.h"
 #include "base/units.h"
@@ -13,6 +15,18 @@ namespace pgdba::conf {
 
 namespace {
 
+constexpr const char* kPairs = ": expected key=value with a blank between two of them, and no empty value";
+
+// For "did you mean"; what each does is below.
+constexpr auto kDatabaseKeys = std::to_array<std::string_view>(
+    {"dbname", "host", "port", "user", "password", "auth_user", "auth_query", "auth_dbname", "connect_query", "client_encoding", "datestyle",
+     "timezone", "application_name", "pool_size", "min_pool_size", "reserve_pool_size", "pool_mode", "max_db_connections",
+     "max_db_client_connections", "server_lifetime", "query_wait_timeout", "load_balance_hosts", "role", "max_lag"});
+constexpr auto kUserKeys = std::to_array<std::string_view>(
+    {"pool_mode", "pool_size", "reserve_pool_size", "max_user_connections", "max_user_client_connections", "query_timeout",
+     "query_wait_timeout", "idle_transaction_timeout", "transaction_timeout", "client_idle_timeout"});
+constexpr auto kPeerKeys = std::to_array<std::string_view>({"host", "port", "pool_size"});
+
 bool blank(char c) {
   return c == ' ' || c == '\t';
 }
@@ -20,8 +34,9 @@ bool blank(char c) {
 // Reads values for one entry and collects what is wrong with them.
 class Values {
  public:
-  Values(std::string_view owner, std::string_view unknown, std::vector<std::string>& errors)
-      : owner_(owner), unknown_(unknown), errors_(errors) {}
+  // `keys`: all that there are, for "did you mean".
+  Values(std::string_view owner, std::string_view unknown, std::span<const std::string_view> keys, std::vector<std::string>& errors)
+      : owner_(owner), unknown_(unknown), keys_(keys), errors_(errors) {}
 
   void bad(std::string_view key, std::string_view value, std::string_view wanted) {
     errors_.push_back(
@@ -31,8 +46,9 @@ class Values {
   void unknown(std::string_view key) {
     bool plain =
         key.size() <= 40 && std::ranges::all_of(key, [](char c) { return (c >= 'a' && c <= 'z') || c == '_'; });
-    errors_.push_back(plain ? fmt::format("{}: {} in {}", unknown_, key, owner_)
-                            : fmt::format("{} in {}", unknown_, owner_));
+    if (!plain) return errors_.push_back(fmt::format("{} in {}", unknown_, owner_));
+    const auto meant = nearest(key, {keys_.begin(), keys_.end()});
+    errors_.push_back(fmt::format("{}: {} in {}{}", unknown_, key, owner_, meant ? fmt::format(": did you mean {}?", *meant) : ""));
   }
 
   // -1 and every other negative number: not given. `least`: what else counts as not given is below it.
@@ -67,6 +83,7 @@ class Values {
  private:
   std::string_view owner_;
   std::string_view unknown_;
+  std::span<const std::string_view> keys_;
   std::vector<std::string>& errors_;
 };
 
@@ -235,10 +252,10 @@ EntryReading<DatabaseEntry> parse_database_entry(std::string_view name, std::str
   std::string owner = fmt::format("database \"{}\"", shown(name));
   auto pairs = parse_pairs(text);
   if (!pairs) {
-    out.errors.push_back("syntax error in connection string of " + owner);
+    out.errors.push_back("syntax error in connection string of " + owner + kPairs);
     return out;
   }
-  Values values(owner, "unrecognized connection parameter", out.errors);
+  Values values(owner, "unrecognized connection parameter", kDatabaseKeys, out.errors);
   for (const auto& [key, value] : *pairs) read_database_pair(values, key, value, out.entry);
   return out;
 }
@@ -250,10 +267,10 @@ EntryReading<UserEntry> parse_user_entry(std::string_view name, std::string_view
   std::string owner = fmt::format("user \"{}\"", shown(name));
   auto pairs = parse_pairs(text);
   if (!pairs) {
-    out.errors.push_back("syntax error in settings of " + owner);
+    out.errors.push_back("syntax error in settings of " + owner + kPairs);
     return out;
   }
-  Values values(owner, "unrecognized user parameter", out.errors);
+  Values values(owner, "unrecognized user parameter", kUserKeys, out.errors);
   for (const auto& [key, value] : *pairs) read_user_pair(values, key, value, out.entry);
   return out;
 }
@@ -269,10 +286,10 @@ EntryReading<PeerEntry> parse_peer_entry(std::string_view id, std::string_view t
   }
   auto pairs = parse_pairs(text);
   if (!pairs) {
-    out.errors.push_back("syntax error in connection string of " + owner);
+    out.errors.push_back("syntax error in connection string of " + owner + kPairs);
     return out;
   }
-  Values values(owner, "unrecognized connection parameter", out.errors);
+  Values values(owner, "unrecognized connection parameter", kPeerKeys, out.errors);
   for (const auto& [key, value] : *pairs) {
     if (key == "host") {
       out.entry.host = value;

@@ -13,6 +13,9 @@ namespace pgdba::conf {
 
 namespace {
 
+// A line that is no section.
+constexpr const char* kWanted =
+    "expected key = value; a key with other characters than letters, digits, _ . - * stands in single quotes";
 constexpr size_t kMaxFiles = 1000;  // a file that includes itself twice would be read 2^10 times
 constexpr size_t kMaxErrors = 100;
 
@@ -76,7 +79,7 @@ class Reader {
     line = skip(line, is_space);
     while (line.starts_with('[')) {  // PgBouncer goes on behind the bracket as if a line began there
       auto end = line.find(']');
-      if (end == std::string_view::npos) return error("syntax error in configuration");
+      if (end == std::string_view::npos) return error("syntax error in configuration", "a section's name ends with ]");
       begin_section(std::string(line.substr(1, end - 1)));
       line = skip(line.substr(end + 1), is_space);
     }
@@ -86,7 +89,7 @@ class Reader {
       return read_include(line.substr(9), level);
     auto name = read_name(line);
     line = skip(line, is_blank);
-    if (!name || !line.starts_with('=')) return error("syntax error in configuration");
+    if (!name || !line.starts_with('=')) return error("syntax error in configuration", kWanted);
     set(*name, trim(line.substr(1)));
   }
 
@@ -125,7 +128,7 @@ class Reader {
   void begin_section(const std::string& name) {
     if (name != "pgbouncer" && name != "databases" && name != "users" && name != "peers") {
       section_ = "?";  // what follows belongs to a section that is no use; one sentence is enough
-      return error(fmt::format("invalid section \"{}\" in configuration", shown(name)));
+      return error(fmt::format("invalid section \"{}\" in configuration", shown(name)), "expected pgbouncer, databases, users or peers");
     }
     section_ = name;
     if (name != "pgbouncer") return;
@@ -162,6 +165,8 @@ class Reader {
     }
     // A URL with a login in it is refused, and not repeated.
     bool login = value.find("://") != std::string_view::npos && value.find('@') != std::string_view::npos;
+    if (value.find(" ;") != std::string_view::npos || value.find(" #") != std::string_view::npos)
+      *problem += std::string(problem->empty() ? "" : "; ") + "a comment needs a line of its own";
     error(fmt::format("invalid value \"{}\" for parameter {} in configuration", login ? "***" : shown(value), name),
           *problem);
   }

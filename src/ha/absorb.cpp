@@ -84,6 +84,7 @@ void Core::Impl::begin_tenure(model::Revision leader_mod, model::Term term, Era 
   streams.clear();
   slots_given.clear();
   slots_at = {};
+  pooler_auth_at = {};
   active_empty = false;
   tenure_since = now;
   fz.reset();

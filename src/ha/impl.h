@@ -131,6 +131,7 @@ struct Core::Impl {
   BootTime status_at{};
   std::vector<std::string> slots_given;
   BootTime slots_at{};
+  BootTime pooler_auth_at{};  // EnsurePoolerAuth was given
   struct Stream {
     BootTime last_streaming{};
     Lsn join_at;          // flush this far before being listed

@@ -373,8 +373,10 @@ void Core::Impl::housekeeping() {
       emit(CreateUsers{}, "after the first start");
     } else if (give_slots()) {
     } else if (pg().loaded && !pg().loaded->gate_closed) {
-      if (!pg().answers->pooler_auth_present && now >= tenure_since + 1s) {
-        emit(EnsurePoolerAuth{}, "the pooler's role or function is missing");
+      // Somebody's function in its place may not let itself be replaced: asking twice a second would fill the logs.
+      if (!pg().answers->pooler_auth_present && now >= std::max(tenure_since + 1s, pooler_auth_at + 10s)) {
+        pooler_auth_at = now;
+        emit(EnsurePoolerAuth{}, "the pooler's role or function is missing or not as it should be");
       }
     }
   }

@@ -16,7 +16,7 @@
 namespace pgdba::local {
 
 std::string pooler_ini_text(const ClusterFile& cluster);
-// The role that looks up everybody else's password, and the superuser, whom that lookup does not tell.
+// The role that looks up everybody else's password, and the superuser, who is to reach the console while no server answers.
 std::string userlist_text(const Secrets& secrets);
 Spec pooler_spec(const ClusterFile& cluster);
 

@@ -103,7 +103,7 @@ struct PgAnswers {
   int weak_commit_settings = 0;   // roles and databases configured with synchronous_commit below on
   int client_sessions = 0;        // client backends that are not ours
   int client_transactions = 0;    // of these, inside a transaction
-  bool pooler_auth_present = false;  // primary: the pooler's role and function exist
+  bool pooler_auth_present = false;  // primary: the pooler's role and function are as pg/users.cpp makes them
 
   // Shown in REST and in the member key; nothing is decided on them.
   int server_version = 0;                   // 150020

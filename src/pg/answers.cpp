@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "pg/config_files.h"
 #include "pg/conninfo.h"
+#include "pg/pooler_lookup.h"
 
 namespace pgdba::pg {
 
@@ -91,9 +92,11 @@ std::string observation_query(int major, const Settings& settings) {
       "   WHERE c ~* '^synchronous_commit=(off|false|no|0|local|remote_write)$')"
       "   + CASE WHEN current_setting('synchronous_commit') IN ('off', 'local', 'remote_write') THEN 1 ELSE 0 END AS "
       "weak,"
-      " (SELECT count(*) = 2 FROM (SELECT FROM pg_roles WHERE rolname = {1} UNION ALL"
-      "   SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'pgdba' AND p.proname "
-      "= 'user_lookup') x) AS pooler_auth,"
+      " EXISTS (SELECT FROM pg_roles o, pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE o.rolname = {1}"
+      "   AND n.nspname = 'pgdba' AND p.proname = 'user_lookup' AND p.prosecdef AND p.prosrc = {2}"
+      "   AND p.proconfig = ARRAY['search_path=' || {3}] AND NOT has_function_privilege('public', p.oid, 'EXECUTE')"
+      "   AND has_function_privilege(o.oid, p.oid, 'EXECUTE') AND has_schema_privilege(o.oid, n.oid, 'USAGE')) AS "
+      "pooler_auth,"
       " current_setting('pgdba.ha_config', true) AS ha_config,"
       " current_setting('pgdba.config_generation', true) AS generation,"
       " current_setting('pgdba.term', true) AS term,"
@@ -111,7 +114,7 @@ std::string observation_query(int major, const Settings& settings) {
       "   FROM (SELECT backend_type, wait_event, xact_start, application_name LIKE 'pgdba%' AND usename = current_user "
       "AS ours FROM pg_stat_activity) b) a",
       has_pause_state ? "pg_get_wal_replay_pause_state() <> 'not paused'" : "pg_is_wal_replay_paused()",
-      net::quote_literal(settings.pooler.user));
+      net::quote_literal(settings.pooler.user), net::quote_literal(kLookupBody), net::quote_literal(kLookupSearchPath));
 }
 
 std::optional<RawAnswers> read_answers(const net::Rows& rows, BootTime asked_at, int server_version) {

@@ -7,6 +7,7 @@
 #include "pg/actions.h"
 #include "pg/conninfo.h"
 #include "pg/durable.h"
+#include "pg/pooler_lookup.h"
 
 namespace pgdba::pg {
 
@@ -70,8 +71,6 @@ Task<Result<void>> pooler_auth(net::Loop& loop, net::PgConnection& db, const Poo
       co_return made;
     }
   }
-  std::string role = quote_identifier(pooler.user);
-  // Superusers, replication and roles that cannot log in or have expired are not told.
   std::string sql = fmt::format(
       "BEGIN;"
       "CREATE SCHEMA IF NOT EXISTS pgdba;"
@@ -79,13 +78,11 @@ Task<Result<void>> pooler_auth(net::Loop& loop, net::PgConnection& db, const Poo
       "GRANT USAGE ON SCHEMA pgdba TO {0};"
       "CREATE OR REPLACE FUNCTION pgdba.user_lookup(IN i_username text, OUT uname text, OUT phash text) RETURNS SETOF "
       "record"
-      " LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$"
-      " SELECT rolname::text, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_catalog.pg_authid"
-      " WHERE rolname = i_username AND rolcanlogin AND NOT rolsuper AND NOT rolreplication $body$;"
+      " LANGUAGE sql STABLE SECURITY DEFINER SET search_path = {1} AS {2};"
       "REVOKE ALL ON FUNCTION pgdba.user_lookup(text) FROM PUBLIC;"
       "GRANT EXECUTE ON FUNCTION pgdba.user_lookup(text) TO {0};"
       "COMMIT",
-      role);
+      quote_identifier(pooler.user), kLookupSearchPath, quote_literal(kLookupBody));
   auto done = co_await db.query(std::move(sql), {}, deadline);
   if (!done) co_return tl::unexpected(std::move(done.error()).context("while making the pooler's lookup function"));
   co_return Result<void>{};

@@ -3,6 +3,7 @@
 
 #include "pool/core.h"
 #include "wire/pg_build.h"
+#include "wire/pg_frame.h"
 #include "wire/pg_parse.h"
 
 namespace pgdba::pool {
@@ -48,6 +49,30 @@ void Core::set_route(Route which, RouteState state) {
     }
     serve_queue(pool);
     open_servers(pool);
+    resume_sessions(pool);
+  }
+}
+
+// A session keeps its server between two transactions. While the primary moves it begins nothing new there: the switchover
+// would wait for it, and cut it off at the end of its patience.
+bool Core::session_waits(Client& client, std::string_view in) {
+  if (in.empty() || in[0] == wire::frontend::terminate || !held(*client.pool)) return false;
+  const Server& server = *client.server;
+  if (client.pass != 0 || client.replication || server.status != 'I' || server.copying) return false;
+  want_input(client, false);
+  if (client.queue.is_linked()) return true;
+  client.request_at = now_;
+  client.notified = false;
+  client.pool->sessions.push_back(client);
+  return true;
+}
+
+// The primary has stayed where it was; a session whose server has gone has ended with it.
+void Core::resume_sessions(Pool& pool) {
+  while (!pool.sessions.empty() && !held(pool)) {
+    Client& client = pool.sessions.front();
+    client.queue.unlink();
+    resume(client);
   }
 }
 
@@ -61,7 +86,7 @@ Core::Load Core::load(Route which) const {
                          server.chore == Chore::none;
       load.lent += server.replication || rests ? 0 : 1;
     }
-    load.waiting += static_cast<int>(pool->waiting.size());
+    load.waiting += static_cast<int>(pool->waiting.size() + pool->sessions.size());
   }
   return load;
 }

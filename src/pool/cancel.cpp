@@ -79,7 +79,7 @@ void Core::cancel(const wire::CancelKey& key, bool ask_others, Client* requester
     return none();
   }
   Client& client = *found->second;
-  if (client.state == ClientState::waiting) {
+  if (client.state == ClientState::waiting || (client.state == ClientState::active && client.queue.is_linked())) {
     cancel_waiting(client);
     return none();
   }
@@ -116,7 +116,7 @@ void Core::cancel_waiting(Client& client) {
   client.held.erase(0, at);
   client.queue.unlink();
   publish(*client.pool);
-  client.state = ClientState::idle;
+  if (client.server == nullptr) client.state = ClientState::idle;
   send_error(client, "ERROR", "57014", "canceling statement due to user request");
   std::string answer;
   wire::append_ready_for_query(answer, 'I');

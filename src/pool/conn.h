@@ -94,7 +94,7 @@ struct Client : Conn {
   Moment request_at = 0;               // since when it waits, or its query runs
   Moment transaction_at = 0;
   Moment input_at = 0;
-  Hook queue;  // in Pool::waiting, newcomers or replicas, or Core's list of cancel requests
+  Hook queue;  // in Pool::waiting, newcomers, replicas or sessions, or Core's list of cancel requests
   Hook all;    // in Core's list
 };
 
@@ -164,6 +164,7 @@ struct Pool {
   ClientQueue waiting;           // first come, first served
   ClientQueue newcomers;         // wait for the welcome
   ClientQueue replicas;          // replication connections that have no server yet
+  ClientQueue sessions;          // have a server, and begin nothing new on it while the primary moves
   ServerList idle, lent, busy, arriving;
   int servers = 0;               // in all four lists
   int connecting = 0;            // of these, in `arriving`

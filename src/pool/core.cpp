@@ -232,6 +232,9 @@ Farewell Core::farewell_of(const Server& server) const {
   if (server.status != 'I' || !server.requests.empty()) {
     return {.sqlstate = "08006", .text = "server connection lost: the transaction was rolled back"};
   }
+  if (server.term < route(server.pool->database->route).term) {
+    return {.sqlstate = "57P01", .text = "the primary has moved, which a session cannot: connect again"};
+  }
   return {.sqlstate = "08006", .text = "server conn crashed?"};
 }
 

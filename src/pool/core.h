@@ -265,6 +265,8 @@ class Core {
     const RouteState& state = route(pool.database->route);
     return !state.open || (state.fresh_until != 0 && now_ >= state.fresh_until && settings_.rules.fresh_view_only);
   }
+  bool session_waits(Client& client, std::string_view in);
+  void resume_sessions(Pool& pool);
   bool too_early(const Pool& pool) const;
   enum class Evict : uint8_t { no, others, ours_too };
   Ledger::Verdict launch(Pool& pool, int limit, Evict evict, Client* dedicated = nullptr);

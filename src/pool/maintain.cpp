@@ -48,40 +48,41 @@ void Core::tick_queues(Pool& pool) {
                                 : pool.database->query_wait_timeout.value_or(settings_.query_wait_timeout);
   const bool moves = pool.database->route != Route::fixed && held(pool);
   const RouteState& state = route(pool.database->route);
-  std::string why;
-  Micros hold = settings_.failover_hold_timeout;
-  if (moves) {
-    why = state.why.empty() ? "the cluster has not been heard of for too long" : state.why;
-    if (wait_limit.count() > 0) hold = std::min(hold, wait_limit);
-  }
-  for (ClientQueue* queue : {&pool.waiting, &pool.newcomers, &pool.replicas}) {
-    while (moves && !queue->empty() && over(queue->front().request_at, now_, hold)) {
+  const std::string why = !moves ? "" : state.why.empty() ? "the cluster has not been heard of for too long" : state.why;
+  // Both limits count while the primary moves; the one that ends first gives its name.
+  const Micros hold = settings_.failover_hold_timeout;
+  const bool hold_ends_first = moves && hold.count() > 0 && (wait_limit.count() == 0 || hold <= wait_limit);
+  for (ClientQueue* queue : {&pool.waiting, &pool.sessions, &pool.newcomers, &pool.replicas}) {
+    const bool is_in = queue == &pool.waiting || queue == &pool.sessions;
+    while (hold_ends_first && !queue->empty() && over(queue->front().request_at, now_, hold)) {
       // Nothing of the statement has left, and its session ends here: a broken connection, which drivers open again. At login
       // 57P03 says more: libpq goes on to the next host of its list for nothing else.
       const std::string text = "no primary is available: " + why + " (failover_hold_timeout)";
-      close_client(queue->front(), {.sqlstate = queue == &pool.waiting ? "08006" : "57P03", .text = text});
+      close_client(queue->front(), {.sqlstate = is_in ? "08006" : "57P03", .text = text});
     }
     while (!queue->empty() && over(queue->front().request_at, now_, wait_limit)) {
       close_client(queue->front(), {.text = "query_wait_timeout"});
     }
-    while (queue != &pool.waiting && !queue->empty() && over(queue->front().connected_at, now_, settings_.client_login_timeout)) {
+    while (!is_in && !queue->empty() && over(queue->front().connected_at, now_, settings_.client_login_timeout)) {
       close_client(queue->front(), {.text = "client_login_timeout (server down)"});
     }
   }
-  // A user's own query_timeout counts for what runs, the general one for what waits, too; as in PgBouncer.
-  while (!pool.waiting.empty() && over(pool.waiting.front().request_at, now_, settings_.query_timeout)) {
-    close_client(pool.waiting.front(), {.text = "query_timeout"});
-  }
-  for (Client& client : pool.waiting) {
-    if (!over(client.request_at, now_, settings_.query_wait_notify)) break;
-    if (client.notified || client.own) continue;
-    client.notified = true;
-    if (moves) {
-      const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(hold).count();
-      send_error(client, "NOTICE", "00000", "the primary is being moved (" + why + "): the statement waits for it, at most " +
-                                                std::to_string(seconds) + " s");
-    } else {
-      send_error(client, "NOTICE", "00000", "No server connection available in postgres backend, client being queued");
+  for (ClientQueue* queue : {&pool.waiting, &pool.sessions}) {
+    // A user's own query_timeout counts for what runs, the general one for what waits, too; as in PgBouncer.
+    while (!queue->empty() && over(queue->front().request_at, now_, settings_.query_timeout)) {
+      close_client(queue->front(), {.text = "query_timeout"});
+    }
+    for (Client& client : *queue) {
+      if (!over(client.request_at, now_, settings_.query_wait_notify)) break;
+      if (client.notified || client.own) continue;
+      client.notified = true;
+      if (moves) {
+        const auto most = std::chrono::duration_cast<std::chrono::seconds>(hold_ends_first ? hold : wait_limit).count();
+        send_error(client, "NOTICE", "00000", "the primary is being moved (" + why + "): the statement waits for it" +
+                                                  (most == 0 ? std::string() : ", at most " + std::to_string(most) + " s"));
+      } else {
+        send_error(client, "NOTICE", "00000", "No server connection available in postgres backend, client being queued");
+      }
     }
   }
 }

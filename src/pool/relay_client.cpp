@@ -112,6 +112,7 @@ size_t Core::forward_requests(Client& client, std::string_view in) {
     at += more;
   }
   if (requests.empty()) {
+    if (client.pool->mode == PoolMode::session && at == in.data() && session_waits(client, in)) return 0;
     client.request_at = now_;
     server.may_commit = server.status == 'I';  // outside of a block everything commits
     server.block_ends = false;

@@ -148,7 +148,8 @@ pool::Database* ClientDirectory::database(std::string_view name) {
   entry->database = make_database(lookup, name);
   if (entry->database.automatic) {
     if (name.size() > conf::kMaxDatabaseName) return nullptr;
-    log::info("pooler", "registered new auto-database: db = {}", name);
+    // The console asks "*" where its users' passwords are; it is no database.
+    if (name != kConsole) log::info("pooler", "registered new auto-database: db = {}", name);
   }
   entry->changed_in = loaded_->number;
   if (worker_ != nullptr) entry->used_at = worker_->core().now();

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "pool/core.h"
+#include "pooler/peer_pools.h"
 
 namespace pgdba::pooler {
 
@@ -31,6 +32,8 @@ class Limits : public pool::Ledger {
   // From now on every new client is told this.
   void close(std::string why);
   [[nodiscard]] int clients() const;  // that are in, on all workers
+
+  PeerPools peers;
 
  private:
   mutable std::mutex mutex_;

@@ -105,7 +105,7 @@ void Resolver::answered(const std::string& name, Answer answer) {
 std::vector<Resolver::Row> Resolver::rows() const {
   std::lock_guard lock(mutex_);
   std::vector<Row> out;
-  for (const auto& [name, known] : names_) out.push_back({name, std::max<int64_t>(0, known.until - clock_()), known.answer.addresses});
+  for (const auto& [name, known] : names_) out.push_back({name, std::max<int64_t>(0, known.until - clock_()), known.answer.addresses, known.asking});
   return out;
 }
 

@@ -38,11 +38,12 @@ class Resolver {
   void resolve(const std::string& name, Done done);
   void close();  // no Done is called after this has returned
 
-  // For SHOW DNS_HOSTS.
+  // For SHOW DNS_HOSTS and what counts names.
   struct Row {
     std::string name;
     int64_t ttl_us = 0;  // left
     std::vector<std::string> addresses;
+    bool asking = false;
   };
   [[nodiscard]] std::vector<Row> rows() const;
 

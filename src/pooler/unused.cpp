@@ -9,6 +9,7 @@ namespace pgdba::pooler {
 namespace {
 
 constexpr pool::Moment kSweep = 1'000'000;
+constexpr size_t kMostUnused = 1000;  // "*" makes a database of any name, also for who does not get in
 
 }  // namespace
 
@@ -29,10 +30,23 @@ void ClientDirectory::drop_unused(pool::Moment now) {
     if (settings.pool_idle_timeout.count() > 0 && now - since > settings.pool_idle_timeout.count()) late.push_back(pool.get());
   }
   std::vector<std::string> gone;
+  std::vector<std::pair<pool::Moment, std::string>> unused;
   for (auto& [name, entry] : databases_) {
     if (!entry->database.automatic) continue;
-    if (used.contains(&entry->database)) entry->used_at = now;
-    if (settings.autodb_idle_timeout.count() > 0 && now - entry->used_at > settings.autodb_idle_timeout.count()) gone.push_back(name);
+    if (used.contains(&entry->database)) {
+      entry->used_at = now;
+    } else if (settings.autodb_idle_timeout.count() > 0 && now - entry->used_at > settings.autodb_idle_timeout.count()) {
+      log::info("pooler", "auto-database was not used for {} s and is forgotten: db = {}", settings.autodb_idle_timeout.count() / 1'000'000, name);
+      gone.push_back(name);
+    } else if (databases_.size() > kMostUnused) {
+      unused.emplace_back(entry->used_at, name);
+    }
+  }
+  if (unused.size() > kMostUnused) {
+    std::ranges::sort(unused);
+    unused.resize(unused.size() - kMostUnused);
+    log::warning("pooler", "so many auto-databases are unused that {} are forgotten; the last one: db = {}", unused.size(), unused.back().second);
+    for (auto& [since, name] : unused) gone.push_back(std::move(name));
   }
   for (const std::string& name : gone) {
     for (const auto& pool : core.pools()) {
@@ -49,7 +63,6 @@ void ClientDirectory::drop_unused(pool::Moment now) {
     bool has_pool = false;
     for (const auto& pool : core.pools()) has_pool = has_pool || pool->database == &found->second->database;
     if (has_pool) continue;
-    log::info("pooler", "auto-database was not used for {} s and is forgotten: db = {}", settings.autodb_idle_timeout.count() / 1'000'000, name);
     databases_.erase(found);
   }
 }

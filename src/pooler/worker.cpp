@@ -236,8 +236,12 @@ void Worker::gone(Socket& socket, std::string_view why) {
     if (auto cancelled = cancels_.find(&socket); cancelled != cancels_.end()) {
       const Cancel cancel = cancelled->second;  // a copy: what follows may begin another one
       cancels_.erase(cancelled);
-      if (cancel.peer) core_.peer_cancelled(cancel.id);
-      else if (auto* waiting = alive(cancel.id)) core_.cancel_sent(static_cast<pool::Server&>(*waiting));
+      if (cancel.peer != 0) {
+        limits_.peers.give(cancel.peer, cancel.sent);
+        core_.peer_cancelled(cancel.id);
+      } else if (auto* waiting = alive(cancel.id)) {
+        core_.cancel_sent(static_cast<pool::Server&>(*waiting));
+      }
     }
     bury(socket);
     return;

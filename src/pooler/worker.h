@@ -22,6 +22,10 @@
 #include "pool/core.h"
 #include "pooler/loop/socket.h"
 
+namespace pgdba::conf {
+struct PeerEntry;
+}
+
 namespace pgdba::pooler {
 
 // Where a server connection goes.
@@ -52,6 +56,8 @@ class Worker : public pool::Host {
   void post(std::function<void()> work);  // from any thread: runs on this one
 
   [[nodiscard]] pool::Core& core() { return core_; }
+  [[nodiscard]] const Limits& limits() const { return limits_; }
+  [[nodiscard]] const Resolver& resolver() const { return resolver_; }
   [[nodiscard]] ClientDirectory& directory() { return directory_; }
   [[nodiscard]] size_t number() const { return number_; }
 
@@ -159,10 +165,12 @@ class Worker : public pool::Host {
   std::unordered_map<uint64_t, pool::Conn*> waiting_;   // connections that a helper works for
   struct Cancel {
     uint64_t id = 0;    // of the server that it is for, or of the client that asked
-    bool peer = false;  // it goes to a peer
+    int peer = 0;       // the peer's number, if it goes to one
+    bool sent = false;
     std::string request;
   };
   std::unordered_map<Socket*, Cancel> cancels_;          // what the cancellers are for
+  void pass_to_peer(uint64_t requester, const wire::CancelKey& key, const conf::PeerEntry& entry);
   bool begin_cancel(const sockaddr_storage& address, unsigned size, const wire::CancelKey& key, Cancel cancel, const Socket* like);
   // Clients of our own that stand for a requester of another worker: what to do when they have ended.
   std::unordered_map<const pool::Conn*, std::function<void()>> proxies_;

@@ -7,6 +7,7 @@
 #include "net/log.h"
 #include "pooler/address.h"
 #include "pooler/directory.h"
+#include "pooler/limits.h"
 #include "pooler/resolver.h"
 #include "pooler/worker.h"
 #include "wire/pg_startup.h"
@@ -16,7 +17,6 @@ namespace pgdba::pooler {
 namespace {
 
 constexpr int64_t kCancelPatience = 10'000'000;  // microseconds
-constexpr size_t kMostCancels = 256;             // beyond it none is passed on to a peer: anybody may send one
 
 }  // namespace
 
@@ -27,7 +27,7 @@ void Worker::send_cancel(pool::Server& server) {
   socklen_t size = sizeof peer;
   waiting_[server.id] = &server;
   if (socket != nullptr && ::getpeername(socket->fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0 &&
-      begin_cancel(peer, size, server.key, {.id = server.id, .peer = false, .request = {}}, socket)) {
+      begin_cancel(peer, size, server.key, {.id = server.id, .peer = 0, .sent = false, .request = {}}, socket)) {
     return;
   }
   post([this, id = server.id] {
@@ -43,9 +43,11 @@ void Worker::on_canceller(Socket& socket, uint32_t events) {
     if (socket.handshake) negotiate(socket);
     if (socket.dead) return;
     if (before && !socket.handshake) {
-      const std::string& request = cancels_[&socket].request;
-      const pool::Slice slice{request.data(), request.size()};
+      Cancel& cancel = cancels_[&socket];
+      const pool::Slice slice{cancel.request.data(), cancel.request.size()};
       socket.send({&slice, 1});
+      cancel.sent = true;
+      if (cancel.peer != 0) limits_.peers.sent(cancel.peer);
     }
   }
   // The server closes when it has read it.
@@ -90,27 +92,45 @@ bool Worker::cancel_for(pool::Client& requester, const wire::CancelKey& key) {
 
 void Worker::cancel_at_peer(pool::Client& requester, int peer, const wire::CancelKey& key) {
   const uint64_t id = requester.id;
-  const auto& peers = directory_.loaded().config.peers;
+  const Loaded& loaded = directory_.loaded();
+  const auto& peers = loaded.config.peers;
   auto found = std::find_if(peers.begin(), peers.end(), [&](const conf::PeerEntry& each) { return each.id == peer; });
-  if (cancels_.size() >= kMostCancels || found == peers.end()) {
+  if (found == peers.end()) {
     log::warning("pooler", "could not find peer to forward request to: peer_id={}", peer);
     post([this, id] { core_.peer_cancelled(id); });
     return;
   }
-  const auto forward = [this, id, key, port = found->port](const std::vector<std::string>& addresses) {
+  waiting_[id] = &requester;
+  const auto begin = [this, id, key, entry = *found] {
+    // Whoever asked has gone, or has waited for cancel_wait_timeout.
+    if (alive(id) == nullptr) limits_.peers.give(entry.id, false);
+    else pass_to_peer(id, key, entry);
+  };
+  switch (limits_.peers.take(peer, found->pool_size.value_or(loaded.config.settings.default_pool_size), [this, begin] { post(begin); })) {
+    case PeerPools::Verdict::go: post(begin); return;
+    case PeerPools::Verdict::wait: return;
+    case PeerPools::Verdict::refused: break;
+  }
+  log::warning("pooler", "a cancel request is dropped, so many wait for their turn: peer_id={}", peer);
+  post([this, id] { core_.peer_cancelled(id); });
+}
+
+// Its turn has come; gone() gives the place back.
+void Worker::pass_to_peer(uint64_t requester, const wire::CancelKey& key, const conf::PeerEntry& entry) {
+  const auto forward = [this, requester, key, id = entry.id, port = entry.port](const std::vector<std::string>& addresses) {
     Address address;
-    const bool sent = !addresses.empty() && make_address(addresses.front(), port, address) &&
-                      begin_cancel(address.storage, address.size, key, {.id = id, .peer = true, .request = {}}, nullptr);
-    if (!sent) core_.peer_cancelled(id);
+    if (!addresses.empty() && make_address(addresses.front(), port, address) &&
+        begin_cancel(address.storage, address.size, key, {.id = requester, .peer = id, .sent = false, .request = {}}, nullptr)) {
+      return;
+    }
+    limits_.peers.give(id, false);
+    core_.peer_cancelled(requester);
   };
   Address ready;
-  if (make_address(found->host, found->port, ready)) {
-    post([forward, host = found->host] { forward({host}); });
-  } else {
-    resolver_.resolve(found->host, [this, forward](Resolver::Answer answer) {
-      post([forward, addresses = std::move(answer.addresses)] { forward(addresses); });
-    });
-  }
+  if (make_address(entry.host, entry.port, ready)) return forward({entry.host});
+  resolver_.resolve(entry.host, [this, forward](Resolver::Answer answer) {
+    post([forward, addresses = std::move(answer.addresses)] { forward(addresses); });
+  });
 }
 
 void Worker::cancel_elsewhere(const wire::CancelKey& key) {

@@ -45,35 +45,134 @@ def test_several_switchovers_in_a_row(cluster):
         assert journal.errors() == [] and journal.refusals == 0
 
 
-def test_two_poolers_take_part_in_a_switchover(cluster, folder):
+@contextlib.contextmanager
+def another_pooler(cluster, folder, name="second", **settings):
+    """One more pooler beside that of `up`, with its file and these settings: its endpoints."""
     port = ports.free_ports(1)[0]
     with open(os.path.join(cluster.data_dir, "pooler", "pooler.ini")) as file:
         text = re.sub(r"(?m)^listen_port.*$", f"listen_port = {port}\n" + OWNER, file.read())
-    ini = os.path.join(folder, "second.ini")
+    for key, value in settings.items():
+        text = re.sub(rf"(?m)^{key} = .*$", "", text).replace("[pgbouncer]\n", f"[pgbouncer]\n{key} = {value}\n")
+    ini = os.path.join(folder, f"{name}.ini")
     with open(ini, "w") as file:
         file.write(text)
-    with open(os.path.join(folder, "second.log"), "w") as log:
-        second = subprocess.Popen([cluster.program, "pooler", ini], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    with open(os.path.join(folder, f"{name}.log"), "w") as log:
+        process = subprocess.Popen([cluster.program, "pooler", ini], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     with open(cluster.endpoints.passfile) as file:
         lines = file.read()
     with open(cluster.endpoints.passfile, "a") as file:
         file.write(lines.replace(f":{cluster.pooler_port}:", f":{port}:"))
     try:
-        wait_until("the second pooler", 20, lambda: ask(cluster.pooled(port=port).conninfo(), "select 1", 20))
-        with traffic(cluster, "switchover, first of two poolers", writers=16) as first:
-            other = Traffic(cluster.pooled(port=port), writers=16)
-            other.prepare = lambda: None  # the first one's table
-            other._ids = first._ids
-            with other:
-                wait_until("writes through the second one", 30, lambda: other.count("ok") > 64)
-                switch_over(cluster)
-                other.settle()
-                first.settle()
-            other.report("switchover, second of two poolers")
-            assert other.errors() == [] and first.errors() == []
+        endpoints = cluster.pooled(port=port)
+        wait_until("another pooler", 20, lambda: ask(endpoints.conninfo(), "select 1", 20))
+        yield endpoints
     finally:
-        second.terminate()
-        second.wait(20)
+        process.send_signal(signal.SIGQUIT)  # also while clients are there
+        process.wait(20)
+
+
+def test_two_poolers_take_part_in_a_switchover(cluster, folder):
+    with another_pooler(cluster, folder) as endpoints, traffic(cluster, "switchover, first of two poolers", writers=16) as first:
+        other = Traffic(endpoints, writers=16)
+        other.prepare = lambda: None  # the first one's table
+        other._ids = first._ids
+        with other:
+            wait_until("writes through the second one", 30, lambda: other.count("ok") > 64)
+            switch_over(cluster)
+            other.settle()
+            first.settle()
+        other.report("switchover, second of two poolers")
+        assert other.errors() == [] and first.errors() == []
+
+
+class SessionWriter(threading.Thread):
+    """A client in session mode that is never without a statement; it connects again when its session ends."""
+
+    def __init__(self, endpoints, number):
+        super().__init__(daemon=True)
+        self.conninfo, self.number = endpoints.conninfo(name="session"), number
+        self.written, self.errors, self.stop = [], [], threading.Event()
+
+    def run(self):
+        connection = None
+        for attempt in range(self.number * 1_000_000, (self.number + 1) * 1_000_000):
+            if self.stop.is_set():
+                break
+            try:
+                connection = connection or psycopg.connect(self.conninfo, autocommit=True)
+                connection.execute("insert into sessions select %s from pg_sleep(0.03)", (attempt,))
+                self.written.append(attempt)
+            except psycopg.Error as error:
+                self.errors.append((attempt, str(error).strip()))
+                connection = None
+
+
+# Both are 57P01, which psycopg does not keep when the connection ends with it: the server's own word, or the pooler's.
+ENDED = "terminating connection due to administrator command|the primary has moved, which a session cannot"
+
+
+def test_a_switchover_does_not_wait_for_busy_sessions(cluster, folder):
+    """Sessions that hold a server went on with new statements while the switchover drained, so that it gave up after its grace."""
+    with another_pooler(cluster, folder, pool_mode="session") as endpoints:
+        cluster.primary().sql("create table sessions(attempt bigint primary key)")
+        writers = [SessionWriter(endpoints, number) for number in range(12)]
+        with psycopg.connect(endpoints.conninfo(name="idle"), autocommit=True) as idle, psycopg.connect(endpoints.conninfo(name="fresh")) as fresh:
+            idle.execute("select 1")
+            for writer in writers:
+                writer.start()
+            try:
+                wait_until("all have written", 30, lambda: all(len(writer.written) > 5 for writer in writers))
+                for _ in range(2):
+                    switch_over(cluster)
+                    counts = [len(writer.written) for writer in writers]
+                    wait_until("all write again", 30, lambda: all(len(writer.written) > count + 5 for writer, count in zip(writers, counts)))
+                    cluster.wait_healthy()
+            finally:
+                for writer in writers:
+                    writer.stop.set()
+                for writer in writers:
+                    writer.join()
+            assert fresh.execute("select 1").fetchone() == (1,), "a session that has had no server moves"
+            with pytest.raises(psycopg.OperationalError) as told:
+                idle.execute("select 1")
+            print("\nan idle session is told:", told.value)
+            assert re.search(ENDED, str(told.value))
+        errors = [error for writer in writers for error in writer.errors]
+        print(f"\n{len(errors)} sessions ended: {sorted({text for _, text in errors})}")
+        assert all(len(writer.errors) <= 2 for writer in writers), "once in each switchover"
+        # They were between two statements: nothing of the next one has begun.
+        assert all(re.search(ENDED, text) for _, text in errors), errors
+        kept = {int(row) for row in cluster.primary().sql("select coalesce(string_agg(attempt::text, ','), '') from sessions")[0].split(",")}
+        assert kept == {attempt for writer in writers for attempt in writer.written}
+
+
+@pytest.mark.parametrize("hold, wait, text", [(4, 30, r"no primary is available: .* \(failover_hold_timeout\)"), (30, 4, "query_wait_timeout")])
+def test_the_shorter_limit_ends_the_wait_for_a_leader(cluster, folder, hold, wait, text):
+    settings = dict(failover_hold_timeout=hold, query_wait_timeout=wait, query_wait_notify=1)
+    with another_pooler(cluster, folder, **settings) as endpoints, contextlib.ExitStack() as clients:
+        known = clients.enter_context(psycopg.connect(endpoints.conninfo(), autocommit=True))
+        known.execute("select 1")
+        notices = []
+        known.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        frozen = [cluster.etcd("etcd1"), cluster.etcd("etcd2")]
+        for process in frozen:
+            process.send(signal.SIGSTOP)
+        try:
+            wait_until("nobody leads", 30, lambda: not cluster.primaries())
+            began = time.monotonic()
+            with pytest.raises(psycopg.OperationalError) as told:
+                known.execute("select 1")
+            waited = time.monotonic() - began
+            # A login needs no leader; its first statement does.
+            early = psycopg.connect(endpoints.conninfo(), autocommit=True)
+        finally:
+            for process in frozen:
+                process.send(signal.SIGCONT)
+        assert re.search(text, str(told.value)) and known.broken, told.value  # the SQLSTATE, which psycopg loses: unit_pool
+        assert waited >= 4, waited
+        assert len(notices) == 1 and "the primary is being moved (" in notices[0] and "waits for it, at most 4 s" in notices[0], notices
+        early.close()
+    cluster.wait_healthy()
 
 
 def test_postmaster_killed_costs_only_what_was_in_flight(cluster):
@@ -245,6 +344,24 @@ def test_any_role_logs_in_with_its_own_password(cluster):
     with open(role.passfile, "w") as file:
         file.write(f"127.0.0.1:{cluster.pooler_port}:*:app:another\n")
     assert ask(role.conninfo(), "select current_user", 10) == ("app",)
+
+
+OLDER_LOOKUP = """create or replace function pgdba.user_lookup(in i_username text, out uname text, out phash text) returns setof record
+ language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+ select rolname::text, rolpassword from pg_catalog.pg_authid where rolname = i_username and rolcanlogin and not rolsuper and not rolreplication $$"""
+
+
+def test_superusers_log_in_too_and_the_leader_mends_the_lookup_of_an_older_build(cluster):
+    role = fresh_role(cluster, "chief", "of all")
+    leader = cluster.primary()
+    leader.sql("alter role chief superuser replication")
+    assert ask(role.conninfo(), "select current_setting('is_superuser')", 10) == ("on",)
+    with pytest.raises(Unreachable):
+        ask(role.conninfo() + " password=wrong", "select 1", 10)
+    leader.sql(OLDER_LOOKUP)
+    wait_until("the leader has mended the function", 30,
+               lambda: leader.sql("select prosrc not like '%rolsuper%' from pg_proc where proname = 'user_lookup'") == ("t",))
+    assert ask(role.conninfo(), "select current_user", 10) == ("chief",)
 
 
 def test_known_role_logs_in_while_there_is_no_leader(cluster):

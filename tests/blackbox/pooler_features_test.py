@@ -3,6 +3,8 @@ peers, limits and their texts, passwords, reserve and minimum of a pool."""
 import contextlib
 import os
 import signal
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -212,6 +214,55 @@ def test_cancel_through_a_peer(pooler):
         assert isinstance(outcome[0], psycopg.errors.QueryCanceled)
 
 
+def test_only_so_many_cancel_requests_go_to_a_peer_at_once(pooler):
+    """The peer is a listener that never answers: [peers] pool_size was shown and not acted on."""
+    with socket.create_server(("127.0.0.1", 0)) as peer:
+        peer.settimeout(10)
+        one = pooler(peer_id=1, start=False, cancel_wait_timeout=30, admin_users="joe", workers=2)
+        with open(one.file, "a", encoding="utf8") as file:
+            file.write(f"[peers]\n1 = host=127.0.0.1 port={one.port}\n2 = host=127.0.0.1 port={peer.getsockname()[1]} pool_size=2\n")
+        one.start()
+        keys = [b"\0\2\0\0\0\0" + bytes([number, 3]) for number in range(5)]
+        asking = []
+        for key in keys:
+            asking.append(socket.create_connection(("127.0.0.1", one.port)))
+            asking[-1].sendall(struct.pack("!ii", 16, 80877102) + key)
+
+        def figures():
+            with one.connect(dbname="pgbouncer") as console:
+                return console.execute("show peer_pools").fetchall()[-1]
+        wait_until("two under way, three waiting", 10, lambda: figures() == (2, 2, 3, 2, 0))
+        heads = []
+
+        def next_one():
+            heads.append(peer.accept()[0])
+            heads[-1].settimeout(10)
+            key = heads[-1].recv(16)[8:]
+            return next(number for number, asked in enumerate(keys) if key[:-1] == asked[:-1])
+        sent = {next_one(), next_one()}
+        peer.settimeout(1)
+        with pytest.raises(TimeoutError):
+            peer.accept()
+        peer.settimeout(10)
+        gives_up = max(set(range(5)) - sent)  # workers race: which two were first is open
+        asking[gives_up].close()
+        for _ in range(2):
+            heads[len(sent) - 2].close()
+            sent.add(next_one())
+        assert sent == set(range(5)) - {gives_up}
+        for head in heads:
+            head.close()
+        wait_until("none is left", 10, lambda: figures() == (2, 0, 0, 0, 0))
+        for number in sent:
+            asking[number].settimeout(10)
+            assert asking[number].recv(1) == b""
+        peer.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            peer.accept()
+        for waiter in asking:
+            waiter.close()
+
+
 def test_small_settings(pooler):
     made = pooler(application_name_add_host=1, login_notify_message="mind the gap")
     with made.connect(application_name="tool") as connection:
@@ -378,3 +429,15 @@ def test_pgbench(pooler, postgres, workers):
         done = subprocess.run([f"{BIN}/pgbench", "-n", "-b", script, "-M", mode, "-c", "10", "-j", "1", "-t", "30", "-h", "127.0.0.1", "-p", str(made.port),
                                "-U", "postgres", "test"], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and "300/300" in done.stdout, done.stdout + done.stderr
+
+
+def test_names_of_hosts_are_shown_with_what_is_remembered_of_them(pooler):
+    one = pooler({"named": "host=localhost"}, admin_users="joe", dns_max_ttl=60)
+    with one.connect(dbname="pgbouncer") as console:
+        assert console.execute("show dns_hosts").fetchall() == []
+        for _ in range(3):  # PostgreSQL listens on one of its addresses only
+            with contextlib.suppress(psycopg.OperationalError), one.connect("named") as connection:
+                connection.execute("select 1")
+        (name, ttl, addresses), = console.execute("show dns_hosts").fetchall()
+        assert name == "localhost" and 0 < ttl <= 60 and "127.0.0.1" in addresses.split(","), (name, ttl, addresses)
+        assert dict(console.execute("show lists").fetchall())["dns_names"] == 1

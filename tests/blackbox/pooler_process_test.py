@@ -467,6 +467,24 @@ def test_an_unused_auto_database_is_forgotten(pooler, postgres):
         pooler.wait_logged("is forgotten: db = postgres", seconds=10, times=times)
 
 
+def test_names_of_databases_that_strangers_make_up_are_not_kept(pooler, postgres):
+    """Each name made an entry that stayed for autodb_idle_timeout, an hour, also before the login."""
+    pooler.databases = {"*": f"host=127.0.0.1 port={postgres}"}
+    pooler.write(admin_users="postgres")
+    pooler.start()
+    assert pooler.value() == 1
+    for number in range(1300):
+        with socket.create_connection(("127.0.0.1", pooler.port), 10) as client:
+            client.sendall(wire.startup("stranger", f"made_up_{number}"))
+            assert client.recv(1000).startswith((b"E", b"R"))
+    pooler.wait_logged("auto-databases are unused", seconds=20)
+    with pooler.connect(dbname="pgbouncer") as console:
+        kept = wait_until("a thousand of them", 20, lambda: (
+            shown := [row[0] for row in console.execute("show databases").fetchall()]) and len(shown) <= 1002 and shown)
+    assert "postgres" in kept and "made_up_1299" in kept and "made_up_0" not in kept
+    assert pooler.value() == 1
+
+
 def test_2000_clients_with_a_soft_limit_of_256(pooler):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard < 5000:

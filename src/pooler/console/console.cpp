@@ -212,7 +212,7 @@ void Console::run(Worker& home, Entry& entry, const Command& command) {
   if (!entry.admin && !only_reads(command)) return problem("admin access needed");
   if (command.verb != Verb::show && command.verb != Verb::show_dummy) {
     const bool more = command.verb != Verb::set && !command.argument.empty();
-    log::info("pooler", "C-{}: {}{} command issued", client, tag_of(command), more ? " " + command.argument : "");
+    log::info("pooler", "C-0x{:x}: {}{} command issued", client, tag_of(command), more ? " " + command.argument : "");
   }
   if (names_database(command.verb)) {
     if (std::string text = objection(home, command); !text.empty()) return problem(std::move(text));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "base/json_writer.h"
@@ -163,9 +164,9 @@ void lists(Exposition& out, const Snapshot& snapshot) {
   gauge("login_clients", "Clients that are logging in", snapshot.login_clients);
   gauge("free_servers", "Unused places for servers; always 0 here", 0);
   gauge("used_servers", "Servers", snapshot.used_servers);
-  gauge("cached_dns_names", "Names of hosts that are kept; always 0 here", 0);
+  gauge("cached_dns_names", "Names of hosts that are kept", static_cast<int64_t>(snapshot.names.size()));
   gauge("cached_dns_zones", "DNS zones that are kept; always 0 here", 0);
-  gauge("in_flight_dns_queries", "Lookups under way; always 0 here", 0);
+  gauge("in_flight_dns_queries", "Lookups under way", std::ranges::count_if(snapshot.names, &Resolver::Row::asking));
   gauge("config_max_client_connections", "max_client_conn", snapshot.settings.max_client_conn);
   gauge("config_max_user_connections", "max_user_connections", snapshot.settings.max_user_connections);
 }

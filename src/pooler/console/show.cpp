@@ -6,6 +6,7 @@
 #include <array>
 #include <ctime>
 
+#include "base/text.h"
 #include "pool/core.h"
 
 namespace pgdba::pooler {
@@ -205,7 +206,10 @@ void lists(Table& table, const Snapshot& snapshot) {
   RowMaker(table) << "login_clients" << snapshot.login_clients;
   RowMaker(table) << "free_servers" << 0;
   RowMaker(table) << "used_servers" << snapshot.used_servers;
-  for (const char* name : {"dns_names", "dns_zones", "dns_queries", "dns_pending"}) RowMaker(table) << name << 0;
+  RowMaker(table) << "dns_names" << snapshot.names.size();
+  RowMaker(table) << "dns_zones" << 0;  // zones are not asked for their serials
+  RowMaker(table) << "dns_queries" << std::ranges::count_if(snapshot.names, &Resolver::Row::asking);
+  RowMaker(table) << "dns_pending" << 0;  // PgBouncer does not use it
 }
 
 void memory(Table& table, const Snapshot& snapshot) {
@@ -267,8 +271,10 @@ Table table_of(Show show, const Snapshot& snapshot) {
   switch (show) {
     case Show::help:
     case Show::fds:
-    case Show::dns_hosts:  // names are looked up each time
-    case Show::dns_zones: break;
+    case Show::dns_hosts:
+      for (const Resolver::Row& row : snapshot.names) RowMaker(table) << row.name << row.ttl_us / 1'000'000 << join(row.addresses, ",");
+      break;
+    case Show::dns_zones: break;  // zones are not asked for their serials (dns_zone_check_period)
     case Show::version: RowMaker(table) << "PgBouncer " + std::string(kBouncerVersion); break;
     case Show::databases: databases(table, snapshot); break;
     case Show::pools: pools(table, snapshot); break;
@@ -297,7 +303,12 @@ Table table_of(Show show, const Snapshot& snapshot) {
       }
       break;
     case Show::peer_pools:
-      for (const conf::PeerEntry& peer : snapshot.peers) RowMaker(table) << peer.id << 0 << 0 << 0 << 0;
+      // As PgBouncer counts: who waits for the connection to be made waits.
+      for (const conf::PeerEntry& peer : snapshot.peers) {
+        auto found = snapshot.peer_pools.find(peer.id);
+        const PeerPools::Figures now = found == snapshot.peer_pools.end() ? PeerPools::Figures{} : found->second;
+        RowMaker(table) << peer.id << now.sent << now.waiting + now.connecting << now.sent << now.connecting;
+      }
       break;
     case Show::mem: memory(table, snapshot); break;
     case Show::state:

@@ -15,6 +15,8 @@
 #include "conf/pooler_settings.h"
 #include "pool/conn.h"
 #include "pooler/leader_watch.h"
+#include "pooler/peer_pools.h"
+#include "pooler/resolver.h"
 
 namespace pgdba::pooler {
 
@@ -101,6 +103,8 @@ struct Snapshot {
   size_t statements = 0, parameter_sets = 0;
   conf::PoolerSettings settings;
   std::vector<conf::PeerEntry> peers;
+  std::map<int, PeerPools::Figures> peer_pools;  // by the peer's number
+  std::vector<Resolver::Row> names;  // of hosts, as the resolver remembers them
   ClusterFigures cluster;
 };
 

@@ -12,7 +12,9 @@
 #include "pool/core.h"
 #include "pooler/console/part.h"
 #include "pooler/directory.h"
+#include "pooler/limits.h"
 #include "pooler/process_control.h"
+#include "pooler/resolver.h"
 #include "pooler/worker.h"
 
 namespace pgdba::pooler {
@@ -67,7 +69,7 @@ std::string_view state_of(const pool::Client& client) {
     case pool::ClientState::welcome:
     case pool::ClientState::waiting: return "waiting";
     case pool::ClientState::idle: return "idle";
-    case pool::ClientState::active:
+    case pool::ClientState::active: return client.queue.is_linked() ? "waiting" : "active";  // a session that the move of the primary holds
     case pool::ClientState::console: return "active";
   }
   return "";
@@ -104,11 +106,13 @@ class Taker {
     const Loaded& loaded = directory_.loaded();
     part.settings = loaded.config.settings;
     part.peers = loaded.config.peers;
+    part.names = worker_.resolver().rows();
+    for (const conf::PeerEntry& peer : part.peers) part.peer_pools[peer.id] = worker_.limits().peers.figures(peer.id);
     part.paused = core_.paused("");
     part.parameter_sets = core_.parameters().size();
     for (const auto& pool : core_.pools()) part.pools.push_back(figures_of(*pool));
     directory_.each_database([&](const pool::Database& database, const conf::DatabaseEntry& entry) {
-      part.databases.emplace(database.name, figures_of(database, entry));
+      if (database.name != "pgbouncer") part.databases.emplace(database.name, figures_of(database, entry));
     });
     users(part, loaded);
     for (const pool::Client& client : core_.clients()) {
@@ -140,7 +144,7 @@ class Taker {
     }
     figures.clients = pool.clients;
     figures.servers = pool.servers;
-    for (const pool::ClientQueue* queue : {&pool.waiting, &pool.newcomers}) {
+    for (const pool::ClientQueue* queue : {&pool.waiting, &pool.newcomers, &pool.sessions}) {
       figures.cl_waiting += static_cast<int>(queue->size());
       if (!queue->empty()) figures.maxwait_us = std::max(figures.maxwait_us, core_.now() - queue->front().request_at);
     }

@@ -110,6 +110,7 @@ TEST(PoolerEntries, mistakes) {
   };
   for (const Row& row : std::vector<Row>{
            {"unknown key", "hots=a", "unrecognized connection parameter: hots in database \"a\""},
+           {"a slip", "pool_sze=1", "unrecognized connection parameter: pool_sze in database \"a\": did you mean pool_size?"},
            {"key in capitals is not repeated", "Xy9=a", "unrecognized connection parameter in database \"a\""},
            {"key of a user", "query_timeout=1", "unrecognized connection parameter: query_timeout in database \"a\""},
            {"port", "port=0", "invalid value \"0\" for parameter port of database \"a\": expected a port"},
@@ -142,7 +143,9 @@ TEST(PoolerEntries, mistakes) {
            {"two at once", "port=x role=y",
             "invalid value \"x\" for parameter port of database \"a\": expected a port\n"
             "invalid value \"y\" for parameter role of database \"a\": expected primary, replica or any"},
-           {"no password in a sentence", "password=hunter2 x", "syntax error in connection string of database \"a\""},
+           {"no password in a sentence", "password=hunter2 x",
+            "syntax error in connection string of database \"a\": expected key=value with a blank between two of them, and no "
+            "empty value"},
        }) {
     EXPECT_EQ(join(parse_database_entry("a", row.text).errors, "\n"), row.errors) << row.name;
   }

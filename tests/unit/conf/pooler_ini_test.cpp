@@ -28,6 +28,10 @@ std::string warnings(const PoolerReading& reading) {
   return join(reading.config.warnings, "\n");
 }
 
+const std::string kSections = ": expected pgbouncer, databases, users or peers";
+const std::string kWanted =
+    ": expected key = value; a key with other characters than letters, digits, _ . - * stands in single quotes";
+
 TEST(PoolerIni, a_usual_file) {
   auto r = read(
       "\n;; a comment\n[databases]\n"
@@ -62,7 +66,8 @@ TEST(PoolerIni, a_usual_file) {
 
 TEST(PoolerIni, lines_that_are_wrong) {
   struct Row {
-    const char *name, *text, *errors;
+    const char *name, *text;
+    std::string errors;
   };
   for (const Row& row : std::vector<Row>{
            {"bad value", "[pgbouncer]\nlisten_port = x",
@@ -70,21 +75,21 @@ TEST(PoolerIni, lines_that_are_wrong) {
            {"bad value with a hint", "[pgbouncer]\nauth_type=ldap",
             "invalid value \"ldap\" for parameter auth_type in configuration (p.ini:2): ldap is not supported yet"},
            {"trailing comments are values", "[pgbouncer]\nlisten_port = 6432 ; port",
-            "invalid value \"6432 ; port\" for parameter listen_port in configuration (p.ini:2)"},
+            "invalid value \"6432 ; port\" for parameter listen_port in configuration (p.ini:2): a comment needs a line of its own"},
            {"unknown parameter", "[pgbouncer]\nmax_clients_conn = 1",
             "unknown parameter: pgbouncer/max_clients_conn in configuration (p.ini:2): did you mean max_client_conn?"},
            {"unknown section once", "[pgbouncer]\n[cluster]\na = 1\nb = 2",
-            "invalid section \"cluster\" in configuration (p.ini:2)"},
-           {"section in another case", "[PgBouncer]", "invalid section \"PgBouncer\" in configuration (p.ini:1)"},
-           {"section without an end", "[pgbouncer\n", "syntax error in configuration (p.ini:1)"},
+            "invalid section \"cluster\" in configuration (p.ini:2)" + kSections},
+           {"section in another case", "[PgBouncer]", "invalid section \"PgBouncer\" in configuration (p.ini:1)" + kSections},
+           {"section without an end", "[pgbouncer\n", "syntax error in configuration (p.ini:1): a section's name ends with ]"},
            {"no section yet", "a = 1\n[pgbouncer]", "parameter a stands before the first section (p.ini:1)"},
            {"no main section", "[databases]\na = host=b", "section [pgbouncer] is missing in p.ini"},
            {"empty file", "", "section [pgbouncer] is missing in p.ini"},
-           {"no equals sign", "[pgbouncer]\nlisten_port", "syntax error in configuration (p.ini:2)"},
-           {"no name", "[pgbouncer]\n= 1", "syntax error in configuration (p.ini:2)"},
-           {"character in a name", "[databases]\na$ = host=b\n[pgbouncer]", "syntax error in configuration (p.ini:2)"},
-           {"quote without an end", "[databases]\n'a = host=b\n[pgbouncer]", "syntax error in configuration (p.ini:2)"},
-           {"empty quoted name", "[databases]\n'' = host=b\n[pgbouncer]", "syntax error in configuration (p.ini:2)"},
+           {"no equals sign", "[pgbouncer]\nlisten_port", "syntax error in configuration (p.ini:2)" + kWanted},
+           {"no name", "[pgbouncer]\n= 1", "syntax error in configuration (p.ini:2)" + kWanted},
+           {"character in a name", "[databases]\na$ = host=b\n[pgbouncer]", "syntax error in configuration (p.ini:2)" + kWanted},
+           {"quote without an end", "[databases]\n'a = host=b\n[pgbouncer]", "syntax error in configuration (p.ini:2)" + kWanted},
+           {"empty quoted name", "[databases]\n'' = host=b\n[pgbouncer]", "syntax error in configuration (p.ini:2)" + kWanted},
            {"include without a path", "[pgbouncer]\n%include  ",
             "syntax error in configuration (p.ini:2): %include needs a path"},
            {"included file missing", "[pgbouncer]\n%include no.ini",
@@ -92,7 +97,8 @@ TEST(PoolerIni, lines_that_are_wrong) {
            {"reserved database", "[pgbouncer]\n[databases]\npgbouncer = host=a",
             "database name \"pgbouncer\" is reserved (p.ini:3)"},
            {"empty value", "[pgbouncer]\n[databases]\na = host='' port=1",
-            "syntax error in connection string of database \"a\" (p.ini:3)"},
+            "syntax error in connection string of database \"a\": expected key=value with a blank between two of them, and no "
+            "empty value (p.ini:3)"},
            {"number of a peer", "[pgbouncer]\n[peers]\n16384 = host=a",
             "peer \"16384\" must be a number from 1 to 16383 (p.ini:3)"},
            {"peer without a host", "[pgbouncer]\n[peers]\n1 = port=1",
@@ -100,7 +106,7 @@ TEST(PoolerIni, lines_that_are_wrong) {
            {"login in a URL is not repeated", "[pgbouncer]\ncluster_dcs = etcd://root:hunter2@a",
             "invalid value \"***\" for parameter cluster_dcs in configuration (p.ini:2): expected host:port after the "
             "scheme"},
-           {"byte order mark", "\xef\xbb\xbf[pgbouncer]", "syntax error in configuration (p.ini:1)"},
+           {"byte order mark", "\xef\xbb\xbf[pgbouncer]", "syntax error in configuration (p.ini:1)" + kWanted},
            {"all at once", "[pgbouncer]\npool_mode = x\nfoo_bar_baz_quux = 1\n[users]\na = pool_size=x\n",
             "invalid value \"x\" for parameter pool_mode in configuration (p.ini:2): expected session, transaction, "
             "statement\n"
@@ -189,7 +195,7 @@ TEST(PoolerIni, includes) {
   EXPECT_EQ(errors(read("[pgbouncer]\n%include bad.ini\nfoo_bar_baz_quux = 1", files)),
             "invalid value \"x\" for parameter listen_port in configuration (bad.ini:2)\n"
             "unknown parameter: pgbouncer/foo_bar_baz_quux in configuration (p.ini:3)");
-  EXPECT_EQ(errors(read("[pgbouncer]\n%includeusers.ini", files)), "syntax error in configuration (p.ini:2)");
+  EXPECT_EQ(errors(read("[pgbouncer]\n%includeusers.ini", files)), "syntax error in configuration (p.ini:2)" + kWanted);
 }
 
 TEST(PoolerIni, includes_have_a_limit) {

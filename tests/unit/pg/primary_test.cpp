@@ -74,8 +74,11 @@ TEST_F(Primary, Bootstrap) {
   EXPECT_EQ(a_.ask("select rolreplication::text || rolsuper::text from pg_authid where rolname = 'replicator'"),
             "truefalse");
 
-  // The pooler's login sees ordinary users only.
+  // The pooler's login is told the secret of everybody who may log in, and can do nothing else.
   a_.ask("create role app login password 'x'");
+  a_.ask("create role chief superuser login password 'x'");
+  a_.ask("create role group_role superuser nologin password 'x'");
+  a_.ask("create role gone login password 'x' valid until '2001-01-01'");
   auto as_pooler = [&](const std::string& sql) {
     return Program({kBin + "/psql", "-XAtq", "-c", sql,
                     "host=127.0.0.1 user=pgdba_pooler dbname=postgres port=" + std::to_string(a_.inputs.port)},
@@ -83,12 +86,33 @@ TEST_F(Primary, Bootstrap) {
         .wait();
   };
   EXPECT_TRUE(as_pooler("select phash from pgdba.user_lookup('app')").text.starts_with("SCRAM-SHA-256$"));
-  EXPECT_EQ(as_pooler("select phash from pgdba.user_lookup('postgres')").text, "");
-  EXPECT_NE(as_pooler("select * from pg_authid").status, 0);
-  a_.ask("drop schema pgdba cascade");
-  EXPECT_FALSE(a_.look().answers->pooler_auth_present);
-  ASSERT_TRUE(a_.ok(a_.run(ensure_pooler_auth(*a_.server, a_.in(5s)))));
-  EXPECT_TRUE(a_.look().answers->pooler_auth_present);
+  for (const char* role : {"chief", "postgres", "replicator"}) {
+    std::string told = as_pooler(std::string("select phash from pgdba.user_lookup('") + role + "')").text;
+    EXPECT_TRUE(told.starts_with("SCRAM-SHA-256$")) << role;
+  }
+  EXPECT_EQ(as_pooler("select phash from pgdba.user_lookup('group_role')").text, "");
+  EXPECT_EQ(as_pooler("select uname, phash is null from pgdba.user_lookup('gone')").text, "gone|t\n");
+  for (const char* sql : {"select * from pg_authid", "create table pgdba.t(n int)", "alter role chief password 'y'", "set role chief",
+                          "create or replace function pgdba.user_lookup(text) returns int language sql as 'select 1'"})
+    EXPECT_NE(as_pooler(sql).status, 0) << sql;
+  Output other = Program({kBin + "/psql", "-XAtq", "-c", "select pgdba.user_lookup('app')",
+                          "host=127.0.0.1 user=app dbname=postgres port=" + std::to_string(a_.inputs.port)},
+                         {"PGPASSWORD=x"})
+                     .wait();
+  EXPECT_NE(other.status, 0) << other.text;
+
+  // Older builds did not tell of superusers; operators and extensions do what they do.
+  for (const char* change :
+       {"drop schema pgdba cascade",
+        "create or replace function pgdba.user_lookup(i_username text, out uname text, out phash text) returns setof record language sql stable"
+        " security definer set search_path = pg_catalog, pg_temp as 'select rolname::text, rolpassword from pg_authid where not rolsuper'",
+        "alter function pgdba.user_lookup(text) set search_path = public", "alter function pgdba.user_lookup(text) security invoker",
+        "grant execute on function pgdba.user_lookup(text) to public", "revoke usage on schema pgdba from pgdba_pooler"}) {
+    a_.ask(change);
+    EXPECT_FALSE(a_.look().answers->pooler_auth_present) << change;
+    ASSERT_TRUE(a_.ok(a_.run(ensure_pooler_auth(*a_.server, a_.in(5s))))) << change;
+    EXPECT_TRUE(a_.look().answers->pooler_auth_present) << change;
+  }
 
   begin = loop_.now();
   ASSERT_TRUE(a_.stop(Server::StopMode::fast));

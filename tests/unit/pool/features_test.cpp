@@ -665,6 +665,143 @@ TEST_F(Features, HeldClientsAreTold) {
   EXPECT_EQ(last_error(take(client)).sqlstate, "08006");
 }
 
+// Whichever of the two limits ends first ends the wait, under its own name. The shorter query_wait_timeout went by the name
+// of failover_hold_timeout, and with none of them the notice said "at most 0 s".
+TEST_F(Features, TheShorterOfTheTwoLimitsEndsTheHold) {
+  struct Row {
+    Micros hold, wait;
+    std::string_view notice, sqlstate, text;  // no text: it goes on waiting
+  };
+  const Row rows[] = {
+      {8s, 20s, ", at most 8 s", "08006", "no primary is available: no leader (failover_hold_timeout)"},
+      {8s, 0s, ", at most 8 s", "08006", "no primary is available: no leader (failover_hold_timeout)"},
+      {20s, 8s, ", at most 8 s", "08P01", "query_wait_timeout"},
+      {0s, 8s, ", at most 8 s", "08P01", "query_wait_timeout"},
+      {0s, 0s, "", "", ""},
+  };
+  settings.pool_mode = PoolMode::transaction;
+  db().route = Route::primary;
+  for (const Row& row : rows) {
+    SCOPED_TRACE(std::string(row.text) + " " + std::to_string(row.hold.count()));
+    settings.failover_hold_timeout = row.hold;
+    settings.query_wait_timeout = row.wait;
+    core().set_route(Route::primary, {.open = true, .term = 0, .fresh_until = 0, .why = {}});
+    Client& client = login();
+    if (client.state == ClientState::welcome) answer();
+    core().set_route(Route::primary, {.open = false, .term = 0, .fresh_until = 0, .why = "no leader"});
+    core().client_input(client, query("select 1"));
+    take(client);
+    pass(6s);
+    const std::string notice = take(client);
+    EXPECT_EQ(types(notice), "N");
+    EXPECT_EQ(last_error(notice, 'N').text, "the primary is being moved (no leader): the statement waits for it" + std::string(row.notice));
+    pass(1s);
+    EXPECT_EQ(take(client), "") << "told once";
+    pass(2s);
+    EXPECT_EQ(client.dead, !row.text.empty());
+    const Said said = last_error(take(client));
+    EXPECT_EQ(said.sqlstate, row.sqlstate);
+    EXPECT_EQ(said.text, row.text);
+    if (!client.dead) core().client_gone(client);
+  }
+}
+
+// A session with a server, in whose cluster a switchover begins. A statement that it began during the drain made the
+// switchover wait for its grace, and was cut off by the stop.
+struct SessionInASwitchover : Features {
+  Client* client = nullptr;
+  Server* server = nullptr;
+
+  void begin(char status = 'I') {
+    settings.pool_mode = PoolMode::session;
+    db().route = Route::primary;
+    route(true, 0);
+    client = &in();
+    server = host.connects[0];
+    core().client_input(*client, query("listen a"));
+    core().server_input(*server, complete("LISTEN") + ready(status));
+    route(false, 0);
+    take(*client);
+    take(*server);
+  }
+  void route(bool open, uint64_t term) {
+    core().set_route(Route::primary, {.open = open, .term = term, .fresh_until = 0, .why = open ? "" : "a switchover"});
+  }
+};
+
+TEST_F(SessionInASwitchover, BeginsNothingNewAndGoesOnWhenThePrimaryStays) {
+  begin();
+  const std::string first = query("insert into t values (1)");
+  core().client_input(*client, first.substr(0, 9));
+  core().client_input(*client, first.substr(9));
+  core().client_input(*client, query("select 2"));
+  EXPECT_EQ(take(*server), "");
+  EXPECT_EQ(core().load(Route::primary).lent, 0);
+  EXPECT_EQ(core().load(Route::primary).waiting, 1);
+  route(false, 0);
+  EXPECT_EQ(take(*server), "");
+  route(true, 0);
+  EXPECT_EQ(take(*server), first + query("select 2"));
+  core().server_input(*server, complete("INSERT 0 1") + ready('I') + complete("SELECT 1") + ready('I'));
+  EXPECT_EQ(types(take(*client)), "CZCZ");
+  EXPECT_EQ(core().load(Route::primary).waiting, 0);
+  core().client_input(*client, query("select 3"));
+  EXPECT_EQ(take(*server), query("select 3"));
+}
+
+TEST_F(SessionInASwitchover, EndsWhatItIsIn) {
+  begin('T');
+  EXPECT_EQ(core().load(Route::primary).lent, 1);
+  core().client_input(*client, query("commit"));
+  EXPECT_EQ(take(*server), query("commit"));
+  core().server_input(*server, complete("COMMIT") + ready('I'));
+  EXPECT_EQ(core().load(Route::primary).lent, 0);
+  core().client_input(*client, query("begin"));
+  EXPECT_EQ(take(*server), "") << "the next one waits";
+}
+
+TEST_F(SessionInASwitchover, IsToldThatItEndsAndNothingOfItHasBegun) {
+  begin();
+  core().client_input(*client, query("select 1"));
+  route(true, 1);
+  EXPECT_TRUE(client->dead);
+  EXPECT_TRUE(server->dead);
+  EXPECT_EQ(take(*server).find("select"), std::string::npos);
+  const Said said = last_error(take(*client));
+  EXPECT_EQ(said.sqlstate, "57P01");
+  EXPECT_EQ(said.text, "the primary has moved, which a session cannot: connect again");
+}
+
+TEST_F(SessionInASwitchover, IsToldWhyItWaitsAndNotForEver) {
+  settings.failover_hold_timeout = 20s;
+  begin();
+  core().client_input(*client, query("select 1"));
+  pass(6s);
+  EXPECT_EQ(last_error(take(*client), 'N').text, "the primary is being moved (a switchover): the statement waits for it, at most 20 s");
+  pass(13s);
+  EXPECT_EQ(take(*client), "");
+  pass(2s);
+  const Said said = last_error(take(*client));
+  EXPECT_EQ(said.sqlstate, "08006");
+  EXPECT_EQ(said.text, "no primary is available: a switchover (failover_hold_timeout)");
+  EXPECT_FALSE(server->dead) << "it owes nothing";
+}
+
+TEST_F(SessionInASwitchover, MayLeaveOrChangeItsMind) {
+  begin();
+  core().client_input(*client, query("select 1"));
+  core().cancel(key_of(*client));
+  const std::string said = take(*client);
+  EXPECT_EQ(types(said), "EZ");
+  EXPECT_EQ(last_error(said).sqlstate, "57014");
+  EXPECT_EQ(core().load(Route::primary).waiting, 0);
+  std::string bye;
+  wire::append_terminate(bye);
+  core().client_input(*client, bye);
+  EXPECT_TRUE(client->dead);
+  EXPECT_FALSE(server->dead);
+}
+
 TEST_F(Features, AtLoginLibpqMayGoOnToTheNextHost) {
   db().route = Route::primary;
   core().set_route(Route::primary, {.open = false, .term = 1, .fresh_until = 0, .why = "no leader"});

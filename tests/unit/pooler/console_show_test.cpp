@@ -169,6 +169,16 @@ TEST(Show, ListsAndTotalsHaveTheirRowsInOrder) {
   EXPECT_EQ(*totals.rows[11][0], "avg_server_assignment_count");
 }
 
+TEST(Show, NamesOfHostsAsTheResolverHasThem) {
+  Snapshot snapshot = sample();
+  snapshot.names = {{"db.example", 14'900'000, {"192.0.2.1", "2001:db8::1"}, false}, {"nowhere.example", 0, {}, true}};
+  const Table hosts = table_of(Show::dns_hosts, snapshot);
+  EXPECT_EQ(hosts.rows, (std::vector<Row>{{"db.example", "14", "192.0.2.1,2001:db8::1"}, {"nowhere.example", "0", ""}}));
+  const Table lists = table_of(Show::lists, snapshot);
+  EXPECT_EQ(row_of(lists, "dns_names")[1], "2");
+  EXPECT_EQ(row_of(lists, "dns_queries")[1], "1");
+}
+
 TEST(Show, UsersShowTheirOwnSizesOnly) {
   const Table table = table_of(Show::users, sample());
   const Row& bob = row_of(table, "bob");
