@@ -252,13 +252,19 @@ void Core::open_servers(Pool& pool, bool may_ask) {
   if (!may_lend(pool) || (pool.waiting.empty() && pool.newcomers.empty())) return;
   if (may_ask && ask_others(pool)) return;
   if (too_early(pool)) return;
-  // A server that is busy comes back in a moment.
-  int wanted = static_cast<int>(pool.waiting.size() + pool.newcomers.size()) - static_cast<int>(pool.busy.size());
+  // A queue before a full pool is the everyday case under load: known without the ledger's lock, and without a look at everybody
+  // who waits.
+  const int size = pool_size(pool);
+  if (size > 0 && (pool.share == nullptr ? pool.servers : pool.share->servers.load()) >= size) return open_reserve(pool, size);
   int at_once = pool.failure ? 1 : settings_.connects_at_once;
+  // A server that is busy comes back in a moment.
+  int wanted = -static_cast<int>(pool.busy.size());
+  for (const ClientQueue* queue : {&pool.waiting, &pool.newcomers}) {
+    for (auto client = queue->begin(); client != queue->end() && wanted < at_once; ++client) ++wanted;
+  }
   for (const Server& server : pool.arriving) {
     if (server.replication) ++wanted, ++at_once;  // is for nobody else
   }
-  const int size = pool_size(pool);
   while (pool.connecting < std::min(wanted, at_once)) {
     const Ledger::Verdict verdict = launch(pool, size, Evict::others);
     if (verdict == Ledger::Verdict::taken) continue;

@@ -23,6 +23,7 @@ struct PoolShare {
   };
   std::array<Side, kMaxWorkers> sides;
   alignas(64) std::atomic<int> sides_waiting{0};  // how many of them have `waiting`; changed after it, read before it
+  std::atomic<int> servers{0};  // of the pool, on all workers; the ledger's
   size_t workers = 1;
 
   // Another worker with an idle server; `self` when there is none.

@@ -36,6 +36,7 @@ Limits::Verdict Limits::take_server(const pool::Pool& pool, int limit) {
     return Verdict::others_full;
   }
   ++shared.servers;
+  if (shared.share) shared.share->servers = shared.servers;
   ++servers_of_database_[database.name];
   ++servers_of_user_[pool.user];
   return Verdict::taken;
@@ -46,8 +47,11 @@ void Limits::give_server(const pool::Pool& pool) { give_server(pool.database->na
 void Limits::give_server(const std::string& database, const std::string& user) {
   std::lock_guard lock(mutex_);
   auto found = pools_.find({database, user});
+  Shared& shared = found->second;
+  --shared.servers;
   // Without a share nobody points at it.
-  if (--found->second.servers <= 0 && !found->second.share) pools_.erase(found);
+  if (shared.share) shared.share->servers = shared.servers;
+  else if (shared.servers <= 0) pools_.erase(found);
   drop(servers_of_database_, database);
   drop(servers_of_user_, user);
 }
