@@ -291,7 +291,10 @@ void Worker::welcome(int fd, const sockaddr_storage& peer) {
   if (peer.ss_family != AF_UNIX) set_tcp_options(fd, directory_.loaded().config.settings);
   pool::Client& client = core_.accept(socket);
   socket->conn = &client;
-  add(*socket);
+  // Its first message is mostly there by now: read before epoll is told, it needs no event of its own.
+  sockets_.insert(socket);
+  read(*socket);
+  if (!socket->dead) add(*socket);
 }
 
 bool Worker::send(pool::Conn& to, std::span<const pool::Slice> bytes) {
