@@ -7,6 +7,7 @@ namespace pgdba::pool {
 
 void Requests::push(Undo undo) {
   if (skipping_) return;
+  in_copy_ = false;
   if (undo.show != Show::fake) unsynced_ = true;
   append(pack(undo.request, undo.show));
   if (undo.statement) ++known_;
@@ -54,6 +55,7 @@ void Requests::copy_in() {
   if (count_ == 0) return;
   in_copy_ = true;
   // Syncs that are on their way already will be skipped by the server, which reads them as part of the COPY, up to its end.
+  // Any other request is proof that it ends before: by then it has failed, or else the server gives up the connection.
   const size_t count = count_;
   count_ = 0;
   for (size_t i = 0; i < count; ++i) {
@@ -65,6 +67,7 @@ void Requests::copy_in() {
       --ends_;
       in_copy_ = false;
     } else {
+      if (i != 0) in_copy_ = false;
       append(entry);  // not beyond the place that was just read
     }
   }

@@ -78,6 +78,7 @@ class Requests {
       unsure_ = known_;
     } else {
       if (skipping_) return;
+      in_copy_ = false;
       unsynced_ = request != Request::query && request != Request::function_call;
     }
     append(pack(request, Show::forward));
@@ -193,7 +194,7 @@ class Requests {
   size_t first_ = 0;
   size_t count_ = 0;
   bool skipping_ = false;
-  bool in_copy_ = false;
+  bool in_copy_ = false;      // also for a client that does not know yet that it has failed: up to its next request
   bool unsynced_ = false;     // something was sent that only a Sync ends
   bool answered_ = false;     // something of a Query's answer has come
   uint32_t ends_ = 0;         // copy_end entries in the ring, never at its head

@@ -37,6 +37,31 @@ TEST(PoolCopy, ends_where_the_server_ends_it) {
        1: D(a1) C(SELECT 1) Z(I)
        > a: D(a1) C(SELECT 1) Z(I)
       )"},
+      // The server was lent to b while the answer to a's last Query was on its way.
+      {"a Sync behind a COPY that has failed and a Bind is answered", R"(
+       a: Q(copy t from stdin)
+       > 1: Q(copy t from stdin)
+       1: G
+       > a: G
+       a: d(one) B(,s) S Q(select 1)
+       > 1: d(one) B(,s) S Q(select 1)
+       1: E(22P02,bad row) Z(I) E(26000,no such statement) Z(I)
+       > a: E(22P02,bad row) Z(I) E(26000,no such statement) Z(I)
+       b: Q(select 2)
+       1: D(a1) C(SELECT 1) Z(I)
+       > 1: Q(select 2)
+       > a: D(a1) C(SELECT 1) Z(I)
+      )"},
+      {"also when all is sent at once", R"(
+       a: Q(copy t from stdin) d(one) Q(copy t from stdin) d(two) B(,s) f(why) S Q(select 1)
+       > 1: Q(copy t from stdin) d(one) Q(copy t from stdin) d(two) B(,s) f(why) S Q(select 1)
+       1: G E(22P02,bad row) Z(I) G E(22P02,bad row) Z(I) E(26000,no such statement) Z(I)
+       > a: G E(22P02,bad row) Z(I) G E(22P02,bad row) Z(I) E(26000,no such statement) Z(I)
+       b: Q(select 2)
+       1: D(a1) C(SELECT 1) Z(I)
+       > 1: Q(select 2)
+       > a: D(a1) C(SELECT 1) Z(I)
+      )"},
       {"COPY fails within a message of the client", R"(
        a: Q(copy t from stdin)
        > 1: Q(copy t from stdin)
