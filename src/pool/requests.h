@@ -61,8 +61,10 @@ class Requests {
   // How many ReadyForQuery are due is known exactly.
   [[nodiscard]] bool certain() const { return surplus_ == 0; }
   // A Parse or Close of a known statement is under way, and a Sync behind it: whether it happens is not known before it is
-  // answered, and what follows the Sync happens in any case.
-  [[nodiscard]] bool unsure() const { return unsure_ != 0; }
+  // answered, and what follows the Sync happens in any case. Also when there is too much under way: made-up answers cost
+  // memory here and never reach a server, which would slow down a client that sends without end.
+  [[nodiscard]] bool unsure() const { return unsure_ != 0 || count_ > kMost; }
+  static constexpr size_t kMost = 16384;
   // The Parses and Closes that are under way, oldest first.
   [[nodiscard]] const std::deque<Undo>& pending() const { return undo_; }
 

@@ -1,5 +1,8 @@
 // Prepared statements in transaction mode: names are the client's, texts are known to servers by their digests.
+#include <algorithm>
+
 #include "unit/pool/rig.h"
+#include "wire/pg_build.h"
 
 namespace pgdba::pool::testing {
 namespace {
@@ -424,6 +427,28 @@ TEST(PoolStatements, follow_their_client) {
       )"},
   };
   for (const ScriptRow& row : rows) expect_script(row);
+}
+
+// Each was kept for as long as the server took for what was before it, and nothing slowed down the client.
+TEST(PoolStatements, made_up_answers_wait_in_a_bounded_number) {
+  Rig rig;
+  rig.run("z! in\n1! up\na! in\na: Q(select pg_sleep(60))\n");
+  Peer& peer = *rig.host.find("a");
+  peer.out.clear();
+  std::string closes;
+  constexpr size_t kEach = 4000;
+  for (size_t i = 0; i < kEach; ++i) wire::append_close(closes, 'S', "unknown");
+  size_t sent = 0;
+  for (; peer.wanted && sent < 100'000; sent += kEach) rig.input(peer, closes);
+  EXPECT_LT(sent, 30'000U);
+  EXPECT_LT(rig.server("1")->requests.pending().size(), 17'000U);
+  rig.step("1: C(SELECT 1) Z(I)");
+  EXPECT_TRUE(peer.wanted);
+  EXPECT_EQ(peer.out.substr(peer.out.size() - 5), std::string("3\0\0\0\4", 5));
+  EXPECT_EQ(std::count(peer.out.begin(), peer.out.end(), '3'), static_cast<std::ptrdiff_t>(sent));
+  rig.run("a: S\n1: Z(I)\n");
+  EXPECT_EQ(rig.client("a")->server, nullptr);
+  rig.end();
 }
 
 }  // namespace
