@@ -59,7 +59,7 @@ class SimPooler : public pool::Host, public pool::Directory, public pool::Ledger
   pool::Database* database(std::string_view name) override;
   const pool::User* settings_of(std::string_view) override { return nullptr; }
   pool::Method method_for(const pool::Client&, std::string_view, std::string_view) override { return pool::Method::trust; }
-  Lookup secret_of(pool::Client&, pool::Database*, std::string_view) override { return {.pending = false, .secret = Secret("x")}; }
+  Lookup secret_of(pool::Client&, std::string_view, std::string_view) override { return {.pending = false, .secret = Secret("x")}; }
   wire::ScramVerifier mock(std::string_view) override { return {}; }
   bool mostly_scram() override { return false; }
   std::string certificate_digest(const pool::Client&) override { return {}; }

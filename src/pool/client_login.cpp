@@ -19,6 +19,13 @@ constexpr std::string_view kWrongPassword = "password authentication failed";
 
 bool is_verifier(const std::string& secret) { return secret.starts_with("SCRAM-SHA-256$"); }
 
+// Takes as long wherever they differ.
+bool same_text(std::string_view a, std::string_view b) {
+  unsigned difference = a.size() == b.size() ? 0 : 1;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) difference |= static_cast<unsigned char>(a[i] ^ b[i]);
+  return difference == 0;
+}
+
 }  // namespace
 
 size_t Core::client_login_input(Client& client, std::string_view in) {
@@ -127,7 +134,6 @@ void Core::tls_ready(Client& client) {
 
 void Core::read_startup(Client& client, const wire::FirstPacket& packet) {
   ClientLogin& login = *client.login;
-  login.parameters = packet.parameters;
   if (const std::string* user = packet.find("user")) client.user_name = *user;
   const std::string* database = packet.find("database");
   login.database = database == nullptr || database->empty() ? client.user_name : *database;
@@ -142,7 +148,6 @@ void Core::read_startup(Client& client, const wire::FirstPacket& packet) {
     wire::append_negotiate_protocol_version(answer, 0, unknown);
     send(client, answer);
   }
-  client.wishes = parameters_.empty();
   const auto ignored = [&](std::string_view name) {
     for (const std::string& candidate : settings_.ignored_startup_parameters) {
       if (iequals(candidate, name)) return true;
@@ -159,10 +164,12 @@ void Core::read_startup(Client& client, const wire::FirstPacket& packet) {
     client.replication = client.physical || *value == "database";
     if (!client.replication && !is_one_of(no)) login.refused_parameter = "invalid value for parameter \"replication\": \"" + *value + "\"";
   }
+  if (client.replication) login.parameters = packet.parameters;  // go to the server as they are
+  ParameterSet wishes = *parameters_.empty();  // interned once it is whole: a packet may name one thing hundreds of times
   const auto take = [&](const std::string& name, const std::string& value, std::string_view where) {
-    if (client.replication) return;  // goes to the server as it is
+    if (client.replication) return;
     if (auto index = parameters_.index_of(name)) {
-      client.wishes = parameters_.with(client.wishes, *index, value);
+      wishes.values[*index] = value;
     } else if (!ignored(name) && login.refused_parameter.empty()) {
       login.refused_parameter = "unsupported startup parameter" + std::string(where) + ": " + name;
     }
@@ -185,8 +192,9 @@ void Core::read_startup(Client& client, const wire::FirstPacket& packet) {
   if (settings_.application_name_add_host) {
     const std::string* given = packet.find("application_name");
     const std::string name = (given == nullptr ? "app" : *given) + " - " + host_.peer_text(client);
-    client.wishes = parameters_.with(client.wishes, *parameters_.index_of("application_name"), name);
+    wishes.values[*parameters_.index_of("application_name")] = name;
   }
+  client.wishes = parameters_.intern(std::move(wishes));
 }
 
 // Chooses the method and asks for the proof. True: the client's answer may be read.
@@ -201,8 +209,7 @@ bool Core::login_begins(Client& client) {
     case Method::external: login_proved(client); return false;
     default: break;
   }
-  Database* database = directory_.database(login.database);
-  Directory::Lookup found = directory_.secret_of(client, database, client.user_name);
+  Directory::Lookup found = directory_.secret_of(client, login.database, client.user_name);
   if (client.dead) return false;
   if (found.pending) {
     login.stage = LoginStage::secret;
@@ -270,9 +277,9 @@ void Core::on_password_message(Client& client, std::string_view body) {
     login.sasl_first = *first->data;
     const bool plain = !stored.empty() && !is_verifier(stored) && !wire::is_md5_secret(stored);
     if (!plain) return begin_scram(client, is_verifier(stored));
-    login.stage = LoginStage::deriving;
-    host_.derive_scram_keys(client, stored, login.verifier->challenge);
-    return;
+    // Mostly they are known already: an answer that took the hashing's time would tell that there is such a user.
+    if (auto keys = directory_.derived_keys(client.user_name, *login.secret, login.verifier->challenge)) return begin_with_keys(client, *keys);
+    return derive(client, stored);
   }
   if (login.stage == LoginStage::sasl_last) {
     auto answer = login.scram->on_last(body);
@@ -291,19 +298,35 @@ void Core::on_password_message(Client& client, std::string_view body) {
     const bool right = wire::md5_answer_matches(against, login.salt, *password) && !secret.empty();
     return right ? login_proved(client) : wrong_password(client, "");
   }
-  if (is_verifier(stored) || stored.empty()) {
-    auto verifier = wire::parse_scram_verifier(stored);
-    login.verifier = verifier ? *verifier : directory_.mock(client.user_name);
-    login.password = *password;
-    login.stage = LoginStage::deriving;
-    host_.derive_scram_keys(client, login.password, login.verifier->challenge);
-    return;
-  }
-  const bool right = wire::is_md5_secret(stored) ? wire::md5_secret(*password, client.user_name).value_or("") == stored
-                                                 : *password == stored;
-  if (!right) return wrong_password(client, "");
-  if (wire::is_md5_secret(stored)) directory_.remember_password(client.user_name, Secret(std::string(*password)));
-  login_proved(client);
+  // Hashed whatever is stored, and also for nobody, so that no answer comes sooner than another.
+  auto verifier = wire::parse_scram_verifier(stored);
+  login.verifier = verifier ? *verifier : directory_.mock(client.user_name);
+  login.password = *password;
+  derive(client, login.password);
+}
+
+// What comes meanwhile stays with the sender.
+void Core::derive(Client& client, std::string_view password) {
+  client.login->stage = LoginStage::deriving;
+  want_input(client, false);
+  host_.derive_scram_keys(client, password, client.login->verifier->challenge);
+}
+
+// A password in clear text, and its keys.
+bool Core::is_right(const Client& client, std::string_view password, const wire::ScramKeys& keys) const {
+  const ClientLogin& login = *client.login;
+  const std::string stored = login.secret ? login.secret->reveal() : std::string();
+  if (stored.empty()) return false;
+  if (is_verifier(stored)) return wire::scram_keys_match(keys, *login.verifier);
+  if (wire::is_md5_secret(stored)) return same_text(wire::md5_secret(password, client.user_name).value_or(""), stored);
+  return same_text(password, stored);
+}
+
+void Core::begin_with_keys(Client& client, const wire::ScramKeys& keys) {
+  auto verifier = wire::make_verifier(keys, client.login->verifier->challenge);
+  if (!verifier) return wrong_password(client, "");
+  client.login->verifier = *verifier;
+  begin_scram(client, true);
 }
 
 void Core::begin_scram(Client& client, bool may_succeed) {
@@ -330,19 +353,18 @@ void Core::derived(Conn& for_whom, const Result<wire::ScramKeys>& keys) {
   if (client.state != ClientState::login || client.login->stage != LoginStage::deriving) return;
   ClientLogin& login = *client.login;
   if (!keys) return wrong_password(client, "");
+  want_input(client, true);
   if (!login.password.empty()) {  // a password in clear text
-    const bool right = wire::scram_keys_match(*keys, *login.verifier) && login.secret && !login.secret->empty();
-    if (right) {
-      directory_.remember(client.user_name, {login.verifier->challenge, *keys});
-      directory_.remember_password(client.user_name, Secret(login.password));
-    }
-    login.password.clear();
-    return right ? login_proved(client) : wrong_password(client, "");
+    const std::string password = std::exchange(login.password, {});
+    if (!is_right(client, password, *keys)) return wrong_password(client, "");
+    const std::string& stored = login.secret->reveal();
+    if (is_verifier(stored)) directory_.remember(client.user_name, {login.verifier->challenge, *keys});
+    if (is_verifier(stored) || wire::is_md5_secret(stored)) directory_.remember_password(client.user_name, Secret(password));
+    login_proved(client);
+  } else {
+    directory_.keep_derived(client.user_name, *login.secret, {login.verifier->challenge, *keys});
+    begin_with_keys(client, *keys);
   }
-  auto verifier = wire::make_verifier(*keys, login.verifier->challenge);
-  if (!verifier) return wrong_password(client, "");
-  login.verifier = *verifier;
-  begin_scram(client, true);
   if (!client.dead && !client.held.empty()) client_input(client, {});
 }
 

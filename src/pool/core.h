@@ -39,6 +39,7 @@ class Ledger {
   virtual void give_server(const Pool& pool) = 0;
   // What the workers know of each other's part of this pool; null: there is only one worker.
   virtual PoolShare* share(const Pool& pool) = 0;
+  virtual void drop_share(const Pool& pool) { static_cast<void>(pool); }  // of a pool that had one, and goes
 };
 
 // Why a connection ends, as its peer reads it.
@@ -188,6 +189,9 @@ class Core {
   bool login_begins(Client& client);
   bool ask_for_proof(Client& client);
   void on_password_message(Client& client, std::string_view body);
+  void derive(Client& client, std::string_view password);
+  [[nodiscard]] bool is_right(const Client& client, std::string_view password, const wire::ScramKeys& keys) const;
+  void begin_with_keys(Client& client, const wire::ScramKeys& keys);
   void begin_scram(Client& client, bool may_succeed);
   void wrong_password(Client& client, std::string_view detail);
   void login_proved(Client& client);

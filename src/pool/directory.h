@@ -55,12 +55,21 @@ class Directory {
     bool pending = false;
     std::optional<Secret> secret;  // none: unknown to us
   };
-  virtual Lookup secret_of(Client& client, Database* database, std::string_view user) = 0;
+  virtual Lookup secret_of(Client& client, std::string_view database, std::string_view user) = 0;
 
   // Salt and iterations for users without a verifier of their own, known or not; secret, and the same at each try.
   virtual wire::ScramVerifier mock(std::string_view user) = 0;
   virtual bool mostly_scram() = 0;  // what a user of whom nothing is known is asked for
   virtual std::string certificate_digest(const Client& client) = 0;  // for channel binding; empty without TLS
+
+  // The keys of a password that is stored in clear text, where they have been derived already; and what has been derived.
+  virtual std::optional<wire::ScramKeys> derived_keys(std::string_view user, const Secret& password, const wire::ScramChallenge& challenge) {
+    static_cast<void>(user), static_cast<void>(password), static_cast<void>(challenge);
+    return std::nullopt;
+  }
+  virtual void keep_derived(std::string_view user, const Secret& password, const KnownKeys& keys) {
+    static_cast<void>(user), static_cast<void>(password), static_cast<void>(keys);
+  }
 
   // A client has shown these keys; they log in to servers that have the same verifier.
   virtual void remember(std::string_view user, const KnownKeys& keys) = 0;

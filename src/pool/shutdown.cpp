@@ -31,6 +31,7 @@ void Core::close_all_clients(const Farewell& farewell) {
 bool Core::drop_pool(Pool& pool) {
   if (pool.clients != 0 || pool.servers != 0 || pool.asked || pool.paused || !pool.waiting.empty() || !pool.newcomers.empty()) return false;
   publish(pool);
+  if (pool.share != nullptr) ledger_.drop_share(pool);
   std::erase_if(pools_, [&](const auto& each) { return each.get() == &pool; });
   return true;
 }

@@ -5,6 +5,7 @@
 
 #include "conf/pooler_rules.h"
 #include "net/log.h"
+#include "pooler/auth_answer.h"
 #include "wire/pg_build.h"
 #include "wire/pg_frame.h"
 #include "wire/pg_md5.h"
@@ -27,10 +28,18 @@ ClientDirectory::ClientDirectory(std::shared_ptr<const Loaded> loaded, std::stri
 
 ClientDirectory::~ClientDirectory() = default;
 
+void ClientDirectory::attach(Worker& worker) {
+  worker_ = &worker;
+  if (worker.number() == 0) derive_stored({});
+}
+
 void ClientDirectory::reload(std::shared_ptr<const Loaded> loaded) {
   const std::shared_ptr<const Loaded> before = std::exchange(loaded_, std::move(loaded));  // entries point into it
   if (before != nullptr && before->tls.servers_mark != loaded_->tls.servers_mark) reconnect_servers("TLS settings changed");
   settings_ = core_settings(loaded_->config.settings);
+  size_t verifiers = 0;
+  for (const auto& [name, secret] : loaded_->userlist.users) verifiers += secret.reveal().starts_with("SCRAM-SHA-256$") ? 1 : 0;
+  scram_in_file_ = 2 * verifiers > loaded_->userlist.users.size();
   std::vector<const Entry*> moved;
   for (auto& [name, entry] : databases_) {
     const conf::DatabaseEntry* old = entry->conf;
@@ -51,6 +60,8 @@ void ClientDirectory::reload(std::shared_ptr<const Loaded> loaded) {
     user->name = name;
   }
   if (worker_ == nullptr) return;
+  ++derivation_;
+  if (worker_->number() == 0) derive_stored({});
   for (const Entry* entry : moved) settle_servers(*entry);
   for (const auto& pool : worker_->core().pools()) {
     if (pool->user_settings == nullptr) pool->user_settings = settings_of(pool->user);
@@ -197,18 +208,21 @@ pool::Method ClientDirectory::method_for(const pool::Client& client, std::string
   return pool::Method::reject;
 }
 
-pool::Directory::Lookup ClientDirectory::secret_of(pool::Client& client, pool::Database* database, std::string_view user) {
-  if (const Secret* known = loaded_->userlist.find(user)) return {.secret = *known};
+pool::Directory::Lookup ClientDirectory::secret_of(pool::Client& client, std::string_view database, std::string_view user) {
+  if (const Secret* known = loaded_->userlist.find(user)) return {.pending = false, .secret = *known};
   // A user that only [users] knows exists, and has no password.
   const auto known_by_entry = [&]() -> Lookup {
     if (conf::find_user(loaded_->config, user) == nullptr) return {};
     return {.pending = false, .secret = Secret(std::string())};
   };
-  if (database == nullptr) return known_by_entry();
-  const conf::DatabaseEntry* entry = databases_.find(database->name)->second->conf;
-  const conf::PoolRules rules = conf::pool_rules(loaded_->config, *entry, database->name, user);
+  const Found entry = find_entry(database);
+  if (entry.conf == nullptr) return known_by_entry();
+  const conf::PoolRules rules = conf::pool_rules(loaded_->config, *entry.conf, database, user);
   if (rules.auth_user.empty()) return known_by_entry();
-  pool::Database* asked = rules.auth_dbname.empty() ? database : this->database(rules.auth_dbname);
+  // A database of "*" is made for who is in; before that only when it is the one to ask.
+  const bool there = rules.auth_dbname.empty();
+  pool::Database* asked = this->database(there ? database : rules.auth_dbname);
+  if (asked == nullptr && there) return known_by_entry();
   if (asked == nullptr) {
     log::warning("pooler", "authentication database \"{}\" is not configured", rules.auth_dbname);
     worker_->core().close_client(client, {.text = "bouncer config error"});
@@ -220,7 +234,7 @@ pool::Directory::Lookup ClientDirectory::secret_of(pool::Client& client, pool::D
     if (auto cached = secrets_.secret(user)) return {.secret = *cached};
   }
   pool::Client& own = core.open_own(core.pool_for(*asked, rules.auth_user, settings_of(rules.auth_user)));
-  questions_[&own] = {.waiting = client.id, .user = std::string(user), .answer = {}, .asked_at = core.now()};
+  questions_[&own] = {.waiting = client.id, .user = std::string(user), .there = there, .answer = {}, .asked_at = core.now()};
   worker_->remember(client);
   std::string request;
   const wire::Value value = user;
@@ -239,31 +253,8 @@ void ClientDirectory::own_output(pool::Client& own, std::string_view bytes) {
   if (found == questions_.end()) return;
   std::string& answer = found->second.answer;
   answer.append(bytes);
-  std::optional<Secret> secret;
-  std::string problem;
-  bool of_config = false;
-  wire::Message message;
-  std::string_view rest = answer;
-  bool ready = false;
-  while (wire::read_message(rest, message) == wire::Scan::complete) {
-    rest.remove_prefix(message.size());
-    if (message.type == wire::backend::error_response) {
-      auto fields = wire::parse_error_response(message.body);
-      problem = fields ? std::string(fields->message) : "error";
-      // A server that ends says nothing about the query.
-      of_config = fields && fields->severity == "ERROR";
-    } else if (message.type == wire::backend::row_description) {
-      auto columns = wire::parse_row_description(message.body);
-      if (!columns || columns->size() != 2) problem = "auth_query has to return two columns", of_config = true;
-    } else if (message.type == wire::backend::data_row) {
-      auto values = wire::parse_data_row(message.body);
-      // A NULL secret: the user exists and cannot log in with a password.
-      if (values && values->size() == 2) secret = Secret(std::string((*values)[1].value_or("")));
-    } else if (message.type == wire::backend::ready_for_query) {
-      ready = true;
-    }
-  }
-  if (ready) answered(own, false, std::move(secret), problem, of_config);
+  AuthAnswer read = read_auth_answer(answer);
+  if (read.ready) answered(own, false, std::move(read.secret), read.problem, read.of_config);
 }
 
 void ClientDirectory::own_closed(pool::Client& own) { answered(own, true, std::nullopt, "no server could be asked"); }
@@ -276,7 +267,10 @@ void ClientDirectory::answered(pool::Client& own, bool ended, std::optional<Secr
   if (!problem.empty()) {
     log::warning("pooler", "auth_query for {}: {}", question.user, problem);
     secret = secrets_.secret(question.user);
-    if (!secret) {  // says nothing about the user, so it may be said
+    // There is no such database, which is said after the login only: to the client it looks like a wrong password.
+    const auto& failure = own.pool->failure;
+    const bool nowhere = question.there && failure && failure->sqlstate == "3D000";
+    if (!secret && !nowhere) {  // says nothing about the user, so it may be said
       worker_->finish_own(ended ? nullptr : &own, question.waiting, std::nullopt,
                           of_config ? "bouncer config error" : "no server could be asked for the password (auth_query)");
       return;
@@ -294,10 +288,42 @@ wire::ScramVerifier ClientDirectory::mock(std::string_view user) {
   return wire::mock_verifier(user, seed_, iterations > 0 ? static_cast<uint32_t>(iterations) : wire::kDefaultScramIterations);
 }
 
+// As most of those are stored whom auth_query has found, else as most in auth_file; PostgreSQL's own default where nothing
+// is known yet.
 bool ClientDirectory::mostly_scram() {
   if (auto queried = secrets_.mostly_scram()) return *queried;
+  const bool asks = !loaded_->config.settings.auth_user.empty();
+  return asks || scram_in_file_;
+}
+
+std::optional<wire::ScramKeys> ClientDirectory::derived_keys(std::string_view user, const Secret& password, const wire::ScramChallenge& challenge) {
+  return secrets_.derived(user, password, challenge);
+}
+
+void ClientDirectory::keep_derived(std::string_view user, const Secret& password, const pool::KnownKeys& keys) {
+  secrets_.keep_derived(user, password, keys);
+}
+
+// Of passwords that auth_file has in clear text, so that their users need not wait for it at login: one after the other,
+// from the one after `last`.
+void ClientDirectory::derive_stored(const std::string& last) {
+  const conf::AuthType type = loaded_->config.settings.auth_type;
+  if (type != conf::AuthType::scram_sha_256 && type != conf::AuthType::hba) return;
   const auto& users = loaded_->userlist.users;
-  return !users.empty() && users.begin()->second.reveal().starts_with("SCRAM-SHA-256$");
+  for (auto next = last.empty() ? users.begin() : users.upper_bound(last); next != users.end(); ++next) {
+    const auto& [user, secret] = *next;
+    const std::string& stored = secret.reveal();
+    if (stored.empty() || stored.starts_with("SCRAM-SHA-256$") || wire::is_md5_secret(stored)) continue;
+    const wire::ScramChallenge challenge = mock(user).challenge;
+    if (secrets_.derived(user, secret, challenge)) continue;
+    auto keys = std::make_shared<Result<wire::ScramKeys>>(fail(Errc::cancelled, "not computed"));
+    worker_->help([keys, secret = secret, challenge] { *keys = wire::scram_keys(secret.reveal(), challenge); },
+                  [this, keys, user = user, secret = secret, challenge, run = derivation_] {
+                    if (*keys) secrets_.keep_derived(user, secret, {challenge, **keys});
+                    if (run == derivation_) derive_stored(user);  // else a reload has begun anew
+                  });
+    return;
+  }
 }
 
 std::string ClientDirectory::certificate_digest(const pool::Client& client) {

@@ -34,7 +34,7 @@ class ClientDirectory : public pool::Directory {
  public:
   ClientDirectory(std::shared_ptr<const Loaded> loaded, std::string seed, SecretCache& secrets);
   ~ClientDirectory() override;
-  void attach(Worker& worker) { worker_ = &worker; }
+  void attach(Worker& worker);
   // The cluster has changed, or has been proved not to have.
   void apply(const ClusterNews& news);
   [[nodiscard]] const ClusterNews& cluster() const { return news_; }
@@ -66,10 +66,12 @@ class ClientDirectory : public pool::Directory {
   pool::Database* database(std::string_view name) override;
   const pool::User* settings_of(std::string_view user) override;
   pool::Method method_for(const pool::Client& client, std::string_view database, std::string_view user) override;
-  Lookup secret_of(pool::Client& client, pool::Database* database, std::string_view user) override;
+  Lookup secret_of(pool::Client& client, std::string_view database, std::string_view user) override;
   wire::ScramVerifier mock(std::string_view user) override;
   bool mostly_scram() override;
   std::string certificate_digest(const pool::Client& client) override;
+  std::optional<wire::ScramKeys> derived_keys(std::string_view user, const Secret& password, const wire::ScramChallenge& challenge) override;
+  void keep_derived(std::string_view user, const Secret& password, const pool::KnownKeys& keys) override;
   void remember(std::string_view user, const pool::KnownKeys& keys) override;
   void remember_password(std::string_view user, const Secret& password) override;
   std::vector<pool::Database*> filled() override;
@@ -84,6 +86,7 @@ class ClientDirectory : public pool::Directory {
   struct Question {
     uint64_t waiting = 0;  // the client's id
     std::string user;
+    bool there = false;  // in the client's own database
     std::string answer;  // bytes so far
     pool::Moment asked_at = 0;
   };
@@ -113,6 +116,7 @@ class ClientDirectory : public pool::Directory {
   void note_change(const pool::RouteState& before, bool moved);
   Result<Target> cluster_target(const pool::Pool& pool, const Entry& entry);
   void answer_from_memory();
+  void derive_stored(const std::string& last);
   void answered(pool::Client& own, bool ended, std::optional<Secret> secret, std::string_view problem, bool of_config = false);
 
   std::shared_ptr<const Loaded> loaded_;
@@ -124,6 +128,8 @@ class ClientDirectory : public pool::Directory {
   LeaderChange change_;
   int64_t closed_since_ = 0;  // when lending to the primary stopped; 0: it goes on
   Worker* worker_ = nullptr;
+  bool scram_in_file_ = false;  // what most of auth_file's secrets are
+  uint64_t derivation_ = 0;     // counts the reloads
   std::map<std::string, std::unique_ptr<Entry>, std::less<>> databases_;
   std::map<std::string, std::unique_ptr<pool::User>, std::less<>> users_;
   std::unordered_map<pool::Client*, Question> questions_;     // by our own client

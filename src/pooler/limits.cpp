@@ -64,7 +64,16 @@ pool::PoolShare* Limits::share(const pool::Pool& pool) {
     shared.share = std::make_unique<pool::PoolShare>();
     shared.share->workers = workers_;
   }
+  ++shared.pools;
   return shared.share.get();
+}
+
+void Limits::drop_share(const pool::Pool& pool) {
+  std::lock_guard lock(mutex_);
+  auto found = pools_.find({pool.database->name, pool.user});
+  if (--found->second.pools > 0) return;
+  found->second.share.reset();
+  if (found->second.servers <= 0) pools_.erase(found);
 }
 
 std::string Limits::take_client(const pool::Client& client, const pool::Database& database) {

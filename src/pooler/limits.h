@@ -25,6 +25,7 @@ class Limits : public pool::Ledger {
   void give_server(const pool::Pool& pool) override;
   void give_server(const std::string& database, const std::string& user);
   pool::PoolShare* share(const pool::Pool& pool) override;
+  void drop_share(const pool::Pool& pool) override;
 
   // Empty: one more client of this user here is fine, and is counted. Else why not.
   std::string take_client(const pool::Client& client, const pool::Database& database);
@@ -43,6 +44,7 @@ class Limits : public pool::Ledger {
   struct Shared {
     int servers = 0;
     std::unique_ptr<pool::PoolShare> share;
+    int pools = 0;  // of workers, that point at it
   };
   size_t workers_ = 1;
   std::map<std::pair<std::string, std::string>, Shared> pools_;  // by database and user

@@ -2,6 +2,12 @@
 
 namespace pgdba::pooler {
 
+namespace {
+
+bool is_verifier(const Secret& secret) { return secret.reveal().starts_with("SCRAM-SHA-256$"); }
+
+}  // namespace
+
 std::optional<Secret> SecretCache::secret(std::string_view user) const {
   std::lock_guard lock(mutex_);
   auto found = secrets_.find(user);
@@ -18,7 +24,10 @@ std::optional<pool::KnownKeys> SecretCache::keys(std::string_view user) const {
 
 void SecretCache::remember(std::string_view user, const Secret& secret) {
   std::lock_guard lock(mutex_);
-  secrets_.insert_or_assign(std::string(user), secret);
+  auto [at, added] = secrets_.try_emplace(std::string(user));
+  if (!added && is_verifier(at->second)) --verifiers_;
+  if (is_verifier(secret)) ++verifiers_;
+  at->second = secret;
 }
 
 void SecretCache::remember(std::string_view user, const pool::KnownKeys& keys) {
@@ -38,9 +47,25 @@ void SecretCache::remember_password(std::string_view user, const Secret& passwor
   passwords_.insert_or_assign(std::string(user), password);
 }
 
+std::optional<wire::ScramKeys> SecretCache::derived(std::string_view user, const Secret& password,
+                                                    const wire::ScramChallenge& challenge) const {
+  std::lock_guard lock(mutex_);
+  auto found = derived_.find(user);
+  if (found == derived_.end() || found->second.password != password || found->second.keys.challenge != challenge) return std::nullopt;
+  return found->second.keys.keys;
+}
+
+void SecretCache::keep_derived(std::string_view user, const Secret& password, const pool::KnownKeys& keys) {
+  std::lock_guard lock(mutex_);
+  derived_.insert_or_assign(std::string(user), Derived{password, keys});
+}
+
 void SecretCache::forget(std::string_view user) {
   std::lock_guard lock(mutex_);
-  if (auto found = secrets_.find(user); found != secrets_.end()) secrets_.erase(found);
+  if (auto found = secrets_.find(user); found != secrets_.end()) {
+    if (is_verifier(found->second)) --verifiers_;
+    secrets_.erase(found);
+  }
   if (auto found = keys_.find(user); found != keys_.end()) keys_.erase(found);
   if (auto found = passwords_.find(user); found != passwords_.end()) passwords_.erase(found);
 }
@@ -48,7 +73,7 @@ void SecretCache::forget(std::string_view user) {
 std::optional<bool> SecretCache::mostly_scram() const {
   std::lock_guard lock(mutex_);
   if (secrets_.empty()) return std::nullopt;
-  return secrets_.begin()->second.reveal().starts_with("SCRAM-SHA-256$");
+  return 2 * verifiers_ >= secrets_.size();
 }
 
 }  // namespace pgdba::pooler

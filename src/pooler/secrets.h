@@ -22,8 +22,11 @@ class SecretCache {
   // What the user has typed in clear text and was right.
   [[nodiscard]] std::optional<Secret> password(std::string_view user) const;
   void remember_password(std::string_view user, const Secret& password);
+  // SCRAM keys of a password that is stored in clear text, and what they were derived from.
+  [[nodiscard]] std::optional<wire::ScramKeys> derived(std::string_view user, const Secret& password, const wire::ScramChallenge& challenge) const;
+  void keep_derived(std::string_view user, const Secret& password, const pool::KnownKeys& keys);
   void forget(std::string_view user);  // it does not exist any more
-  // Whether what auth_query has answered so far are SCRAM verifiers; nothing: it has answered nothing.
+  // Whether most of what auth_query has answered so far are SCRAM verifiers; nothing: it has answered nothing.
   [[nodiscard]] std::optional<bool> mostly_scram() const;
 
  private:
@@ -31,6 +34,12 @@ class SecretCache {
   std::map<std::string, Secret, std::less<>> secrets_;
   std::map<std::string, pool::KnownKeys, std::less<>> keys_;
   std::map<std::string, Secret, std::less<>> passwords_;
+  struct Derived {
+    Secret password;
+    pool::KnownKeys keys;
+  };
+  std::map<std::string, Derived, std::less<>> derived_;
+  size_t verifiers_ = 0;  // among secrets_
 };
 
 }  // namespace pgdba::pooler

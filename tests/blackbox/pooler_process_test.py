@@ -467,16 +467,23 @@ def test_an_unused_auto_database_is_forgotten(pooler, postgres):
         pooler.wait_logged("is forgotten: db = postgres", seconds=10, times=times)
 
 
-def test_names_of_databases_that_strangers_make_up_are_not_kept(pooler, postgres):
-    """Each name made an entry that stayed for autodb_idle_timeout, an hour, also before the login."""
+def test_names_of_databases_that_are_made_up_are_not_kept(pooler, postgres):
+    """Each name made an entry that stayed for autodb_idle_timeout, an hour, also before the login. Those of strangers make none."""
     pooler.databases = {"*": f"host=127.0.0.1 port={postgres}"}
     pooler.write(admin_users="postgres")
     pooler.start()
     assert pooler.value() == 1
-    for number in range(1300):
+
+    def name(user, database):
         with socket.create_connection(("127.0.0.1", pooler.port), 10) as client:
-            client.sendall(wire.startup("stranger", f"made_up_{number}"))
+            client.sendall(wire.startup(user, database))
             assert client.recv(1000).startswith((b"E", b"R"))
+
+    for number in range(50):
+        name("stranger", f"by_a_stranger_{number}")
+    assert "auto-database: db = by_a_stranger" not in pooler.logged()
+    for number in range(1300):
+        name("app", f"made_up_{number}")
     pooler.wait_logged("auto-databases are unused", seconds=20)
     with pooler.connect(dbname="pgbouncer") as console:
         kept = wait_until("a thousand of them", 20, lambda: (

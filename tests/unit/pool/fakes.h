@@ -135,7 +135,7 @@ class FakeDirectory : public Directory {
     return found == users.end() ? nullptr : &found->second;
   }
   Method method_for(const Client&, std::string_view, std::string_view) override { return method; }
-  Lookup secret_of(Client&, Database*, std::string_view user) override {
+  Lookup secret_of(Client&, std::string_view, std::string_view user) override {
     if (pending) return {.pending = true, .secret = {}};
     auto found = secrets.find(std::string(user));
     return {.pending = false, .secret = found == secrets.end() ? std::nullopt : std::optional(found->second)};
@@ -147,6 +147,13 @@ class FakeDirectory : public Directory {
   }
   bool mostly_scram() override { return mostly; }
   std::string certificate_digest(const Client&) override { return {}; }
+  std::optional<wire::ScramKeys> derived_keys(std::string_view, const Secret& password, const wire::ScramChallenge&) override {
+    auto found = derived.find(password.reveal());
+    return found == derived.end() ? std::nullopt : std::optional(found->second);
+  }
+  void keep_derived(std::string_view, const Secret& password, const KnownKeys& keys) override {
+    derived[password.reveal()] = keys.keys;
+  }
   void remember(std::string_view, const KnownKeys&) override {}
   Credentials credentials(const Pool&) override { return {.secret = server_secret, .keys = {}}; }
   std::string verify_query(const Pool&) override { return verify; }
@@ -164,6 +171,7 @@ class FakeDirectory : public Directory {
   std::map<std::string, Database> databases;
   std::map<std::string, User> users;
   std::map<std::string, Secret> secrets;
+  std::map<std::string, wire::ScramKeys> derived;  // by password
   Secret server_secret;
   Method method = Method::trust;
   std::string refuse_begin, verify;

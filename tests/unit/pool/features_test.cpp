@@ -76,7 +76,7 @@ struct FakeDirectory : Directory {
   }
   const User* settings_of(std::string_view) override { return nullptr; }
   Method method_for(const Client&, std::string_view, std::string_view) override { return method; }
-  Lookup secret_of(Client&, Database*, std::string_view user) override {
+  Lookup secret_of(Client&, std::string_view, std::string_view user) override {
     auto found = secrets.find(std::string(user));
     return {.pending = false, .secret = Secret(found == secrets.end() ? std::string() : found->second)};
   }
@@ -471,12 +471,14 @@ TEST_F(Features, TypedPasswordsAreKept) {
   std::string answer;
   wire::append_password(answer, "wrong");
   core().client_input(client, answer);
+  core().derived(client, wire::ScramKeys{});
   EXPECT_TRUE(client.dead);
   EXPECT_TRUE(directory.typed.empty());
   Client& second = login();
   answer.clear();
   wire::append_password(answer, "blue");
   core().client_input(second, answer);
+  core().derived(second, wire::ScramKeys{});
   EXPECT_FALSE(second.dead);
   EXPECT_EQ(directory.typed["joe"], "blue");
 }

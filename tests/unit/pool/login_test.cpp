@@ -130,6 +130,70 @@ TEST(PoolLogin, an_unknown_user_sees_the_same_salt_each_time) {
   rig.end();
 }
 
+// A login that was hashed for milliseconds answered later than one that was not: whoever had a clock could tell who exists.
+TEST(PoolLogin, what_an_answer_costs_says_nothing) {
+  struct Row {
+    Method method;
+    std::string (Login::*how)(const std::string&, const std::string&, const std::string&);
+    size_t hashed;
+  };
+  for (const Row& row : {Row{Method::password, &Login::clear, 1}, Row{Method::md5, &Login::md5, 0}, Row{Method::scram, &Login::scram, 0}}) {
+    for (const std::string& stored : {std::string("pw"), *wire::md5_secret("pw", "u"), verifier("pw")}) {
+      SCOPED_TRACE(std::string(wire::is_md5_secret(stored) ? "md5" : stored.substr(0, 5)) + " with method " + std::to_string(int(row.method)));
+      Rig rig;
+      rig.directory.method = row.method;
+      rig.directory.secrets["u"] = Secret(stored);
+      Login login(rig);
+      (login.*row.how)("u", "no", "db");  // what is stored in clear text is hashed once
+      EXPECT_EQ(rig.hashed, row.method == Method::scram && stored == "pw" ? 1 : row.hashed);
+      for (const char* user : {"u", "nobody"}) {
+        rig.hashed = 0;
+        (login.*row.how)(user, "no", "db");
+        EXPECT_EQ(rig.hashed, row.hashed) << user;
+      }
+      rig.end();
+    }
+  }
+}
+
+// Bytes that came while a password was being hashed were kept, however many there were.
+TEST(PoolLogin, nothing_is_read_while_a_password_is_hashed) {
+  for (const Method method : {Method::password, Method::scram}) {
+    Rig rig;
+    rig.directory.method = method;
+    Login login(rig);
+    Peer& peer = login.begin("u");
+    std::string bytes;
+    if (method == Method::password) wire::append_password(bytes, "pw");
+    else wire::append_sasl_initial_response(bytes, wire::kScramSha256, "n,,n=,r=abcdefghijklmnopqrstuvwx");
+    rig.core().client_input(*rig.client("a1"), bytes);
+    ASSERT_EQ(rig.host.derivations.size(), 1U);
+    EXPECT_FALSE(peer.wanted);
+    rig.core().derived(*peer.conn, rig.host.derivations[0].second);
+    EXPECT_TRUE(peer.wanted == (method == Method::scram)) << "in clear text it is in now, and waits for a server";
+    rig.end();
+  }
+}
+
+// Each value that an `options` named was kept as a set of its own for ten seconds: one packet of 10 kB took megabytes.
+TEST(PoolLogin, a_startup_packet_leaves_one_set_of_parameters) {
+  Rig rig;
+  std::string options;
+  for (int i = 0; options.size() < 4000; ++i) options += "-c TimeZone=z" + std::to_string(i) + " ";
+  Peer& peer = rig.host.add("a");
+  Client& client = rig.core().accept(&peer);
+  peer.conn = &client;
+  std::string packet;
+  const std::string big(4000, 'x');
+  wire::append_startup(packet, 0, {{"user", "u"}, {"database", "db"}, {"application_name", big}, {"options", options}});
+  const size_t before = rig.core().parameters().size();
+  rig.input(peer, packet);
+  ASSERT_FALSE(client.dead);
+  EXPECT_EQ(rig.core().parameters().size(), before + 1);
+  EXPECT_EQ(client.wishes->values[4], big);
+  rig.end();
+}
+
 TEST(PoolLogin, trust_needs_a_known_user_and_any_a_forced_one) {
   Rig rig;
   rig.run("z! in\n1! up\n");

@@ -79,6 +79,7 @@ void Rig::input(Peer& peer, std::string_view bytes) {
     // Slow hashing, at once.
     auto derived = std::move(host.derivations);
     host.derivations.clear();
+    hashed += derived.size();
     for (auto& [conn, keys] : derived) core().derived(*conn, keys);
   }
 }

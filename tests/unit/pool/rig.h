@@ -50,6 +50,7 @@ struct Rig {
   FakeLedger ledger;
   Core& core();
   bool bytewise = false;
+  size_t hashed = 0;  // passwords, slowly
   Moment now = 1'000'000'000;
 
  private:
