@@ -55,7 +55,7 @@ void Core::cancel_requested(Client& requester, wire::CancelKey key) {
         return close_client(requester, {});
       }
       key.secret[3] = static_cast<char>(last - 1);
-      cancelers_.push_back(requester);
+      wait_for_cancel(requester);
       host_.cancel_at_peer(requester, peer, key);
       return;
     }
@@ -72,7 +72,7 @@ void Core::cancel(const wire::CancelKey& key, bool ask_others, Client* requester
   auto found = keys_.find(static_cast<uint64_t>(key.pid) << 32 | wire::load_u32(key.secret.data()));
   if (found == keys_.end()) {
     if (ask_others && requester != nullptr && host_.cancel_for(*requester, key)) {
-      cancelers_.push_back(*requester);
+      wait_for_cancel(*requester);
       return;
     }
     if (ask_others) host_.cancel_elsewhere(key);
@@ -87,11 +87,16 @@ void Core::cancel(const wire::CancelKey& key, bool ask_others, Client* requester
   cancel_server(*client.server, requester);
 }
 
+void Core::wait_for_cancel(Client& requester) {
+  requester.queue.unlink();
+  cancelers_.push_back(requester);
+}
+
 void Core::cancel_server(Server& server, Client* requester) {
   if (requester != nullptr) {
     requester->login->cancels = server.id;
     requester->login->cancel_sent = !server.being_canceled;
-    cancelers_.push_back(*requester);
+    wait_for_cancel(*requester);
   } else if (server.being_canceled) {
     server.cancel_again = true;
   }

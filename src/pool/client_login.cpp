@@ -382,6 +382,7 @@ void Core::login_proved(Client& client) {
       close_client(client, {.text = why});
       return;
     }
+    client.queue.unlink();
     wire::append_authentication_ok(login.answer);
     send(client, login.answer);
     client.login.reset();

@@ -94,7 +94,7 @@ struct Client : Conn {
   Moment request_at = 0;               // since when it waits, or its query runs
   Moment transaction_at = 0;
   Moment input_at = 0;
-  Hook queue;  // in Pool::waiting, newcomers, replicas or sessions, or Core's list of cancel requests
+  Hook queue;  // in Pool::waiting, newcomers, replicas or sessions, or Core's list of logins or of cancel requests
   Hook all;    // in Core's list
 };
 

@@ -58,11 +58,19 @@ Client& Core::accept(void* socket) {
   client->parameters = parameters_.empty();
   client->login = std::make_unique<ClientLogin>();
   clients_.push_back(*client);
+  logins_.push_back(*client);
   return *client;
+}
+
+bool Core::drop_oldest_login() {
+  if (logins_.empty()) return false;
+  close_client(logins_.front(), {.sqlstate = "53300", .text = "too many connections that have not logged in"});
+  return true;
 }
 
 Client& Core::open_own(Pool& pool) {
   Client& client = accept(nullptr);
+  client.queue.unlink();
   client.login.reset();
   client.own = true;
   client.state = ClientState::idle;

@@ -73,6 +73,8 @@ class Core {
   Client& accept(void* socket);
   // A client of the pooler itself: it has no socket, and is in already.
   Client& open_own(Pool& pool);
+  // There is no room for another connection: the one that has taken longest to log in goes. False: all are in.
+  bool drop_oldest_login();
   void client_input(Client& client, std::string_view bytes);
   void client_gone(Client& client);
   void tls_ready(Client& client);                                     // after Host::start_tls()
@@ -178,6 +180,7 @@ class Core {
   void cancel_requested(Client& requester, wire::CancelKey key);
   void cancel_waiting(Client& client);
   void cancel_server(Server& server, Client* requester);
+  void wait_for_cancel(Client& requester);
   void end_cancels(uint64_t server_id);
   void tick_cancels();
   uint64_t new_cancel_key();
@@ -313,6 +316,7 @@ class Core {
   std::vector<std::unique_ptr<Pool>> pools_;
   ClientList clients_;
   std::unordered_map<uint64_t, Client*> keys_;  // of clients that may be cancelled
+  ClientQueue logins_;     // who has not logged in yet, oldest first
   ClientQueue cancelers_;  // who asked for a cancel that has not ended
   Batch batch_;    // towards the server or client at hand
   Batch answers_;  // made-up answers to the client whose requests are at hand

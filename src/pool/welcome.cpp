@@ -36,6 +36,7 @@ void Core::fail_fast(Client& client) {
 }
 
 void Core::admit(Client& client, Pool& pool) {
+  client.queue.unlink();
   std::string answer = std::move(client.login->answer);
   const bool at_once = !client.replication && pool.welcomed;
   if (!at_once) send(client, answer);

@@ -3,6 +3,7 @@
 // Counted by name of database and user. Taken before a connection is opened, given back when it has ended.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -34,12 +35,20 @@ class Limits : public pool::Ledger {
   void close(std::string why);
   [[nodiscard]] int clients() const;  // that are in, on all workers
 
+  // Connections of clients, in or not. Those that are not in yet cost a descriptor and some memory, and anybody can open
+  // them: beyond `most` the oldest of them has to go.
+  void set_most_logins(int most) { most_logins_ = most; }
+  void connected() { ++connections_; }
+  void disconnected() { --connections_; }
+  [[nodiscard]] bool too_many_logins() const { return connections_ - clients() > most_logins_; }
+
   PeerPools peers;
 
  private:
   mutable std::mutex mutex_;
   pool::Settings settings_;
   int clients_ = 0;
+  std::atomic<int> connections_ = 0, most_logins_ = 100;
   std::string closed_;
   struct Shared {
     int servers = 0;

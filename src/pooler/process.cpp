@@ -28,7 +28,8 @@ constexpr std::string_view kShutdown = "server shutting down";
 constexpr std::chrono::seconds kLook = std::chrono::seconds(1);                // at auth_file
 constexpr std::chrono::seconds kSettled = std::chrono::seconds(15);            // after the start
 constexpr std::chrono::milliseconds kDrain = std::chrono::milliseconds(100);  // between looks at who is left
-constexpr int kSpareDescriptors = 10;                                          // beside clients and servers
+constexpr int64_t kLeastLogins = 100;                                          // connections that are not in yet
+constexpr int64_t kSpareDescriptors = 10;                                      // beside clients and servers
 
 int64_t clock_us(clockid_t clock) {
   timespec time{};
@@ -168,6 +169,7 @@ Result<void> Process::start() {
   RAND_bytes(reinterpret_cast<unsigned char*>(seed_.data()), static_cast<int>(seed_.size()));
   const auto count = static_cast<size_t>(std::max(1, settings.workers));
   limits_.configure(core_settings(settings));
+  limit_logins();
   limits_.set_workers(count);
   resolver_.set_ttl(settings.dns_max_ttl, settings.dns_nxdomain_ttl);
   resolver_.on_change([this](const std::string& name, const std::vector<std::string>& addresses) {
@@ -227,7 +229,7 @@ Result<void> Process::open_log() {
 }
 
 // As PgBouncer counts: each pool of each user, full, and each client.
-void Process::say_limits() const {
+int64_t Process::most_descriptors() const {
   const std::shared_ptr<const Loaded> loaded = this->loaded();
   const conf::PoolerSettings& settings = loaded->config.settings;
   const int64_t users = std::max<int64_t>(1, static_cast<int64_t>(loaded->userlist.users.size()));
@@ -238,6 +240,21 @@ void Process::say_limits() const {
     const int64_t full = entry.user ? size : size * users;
     most += limit > 0 ? std::min(full, limit) : full;
   }
+  return most;
+}
+
+// Of connections that are not in: as many as may be, and at least a hundred, where descriptors are left for them.
+void Process::limit_logins() {
+  const int64_t left = static_cast<int64_t>(std::min<uint64_t>(file_limit_.soft, 1U << 30)) - most_descriptors();
+  const int64_t most = loaded()->config.settings.max_client_conn;
+  const int64_t wanted = most == 0 ? left : std::max(kLeastLogins, most);
+  limits_.set_most_logins(static_cast<int>(left < kSpareDescriptors ? wanted : std::min(left, wanted)));
+}
+
+void Process::say_limits() const {
+  const std::shared_ptr<const Loaded> loaded = this->loaded();
+  const conf::PoolerSettings& settings = loaded->config.settings;
+  const int64_t most = most_descriptors();
   log::info("pooler", "kernel file descriptor limit: {} (hard: {}); max_client_conn: {}, max expected fd use: {}", file_limit_.soft,
             file_limit_.hard, settings.max_client_conn, most);
   if (static_cast<uint64_t>(most) > file_limit_.soft) {

@@ -61,6 +61,8 @@ class Process : public ProcessControl {
   Result<void> watch_cluster();
   void end_watch();
   void ask_load(std::function<void(LeaderWatch::Load)> answer);
+  [[nodiscard]] int64_t most_descriptors() const;
+  void limit_logins();
   void say_limits() const;
   void say_up();
   void apply(Loaded fresh);

@@ -181,6 +181,7 @@ void Process::apply(Loaded fresh) {
   }
   if (!shutting_down_) listeners_.set_defer_accept(settings.tcp_defer_accept);
   limits_.configure(core_settings(settings));
+  limit_logins();
   resolver_.set_ttl(settings.dns_max_ttl, settings.dns_nxdomain_ttl);
   on_every_worker([shared](Worker&, ClientDirectory& directory) { directory.reload(shared); });
 }

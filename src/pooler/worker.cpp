@@ -253,6 +253,7 @@ void Worker::gone(Socket& socket, std::string_view why) {
 void Worker::bury(Socket& socket) {
   if (socket.dead) return;
   socket.dead = true;  // epoll forgets it when it is closed, at the end of this round
+  if (socket.kind == Kind::client) limits_.disconnected();
   if (socket.conn != nullptr) socket.conn->socket = nullptr;
   socket.conn = nullptr;
   sockets_.erase(&socket);
@@ -291,10 +292,12 @@ void Worker::welcome(int fd, const sockaddr_storage& peer) {
   if (peer.ss_family != AF_UNIX) set_tcp_options(fd, directory_.loaded().config.settings);
   pool::Client& client = core_.accept(socket);
   socket->conn = &client;
+  limits_.connected();
   // Its first message is mostly there by now: read before epoll is told, it needs no event of its own.
   sockets_.insert(socket);
   read(*socket);
   if (!socket->dead) add(*socket);
+  if (limits_.too_many_logins()) core_.drop_oldest_login();
 }
 
 bool Worker::send(pool::Conn& to, std::span<const pool::Slice> bytes) {

@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -509,6 +510,29 @@ def test_2000_clients_with_a_soft_limit_of_256(pooler):
         for client in clients:
             client.finish()
     assert pooler.value() == 1
+
+
+def test_who_does_not_log_in_makes_room(pooler):
+    """Anybody can open connections and say next to nothing; they kept descriptors from those who had a password."""
+    pooler.write(max_client_conn=20)
+    pooler.start()
+    silent = []
+    try:
+        for _ in range(130):
+            silent.append(socket.create_connection(("127.0.0.1", pooler.port), timeout=20))
+            silent[-1].sendall(b"\0")  # the kernel keeps those that say nothing at all (tcp_defer_accept)
+        pooler.wait_logged("too many connections that have not logged in", times=30)
+        with pooler.connect() as connection:
+            assert connection.execute("select 1").fetchone()[0] == 1
+        assert silent[0].recv(1000).startswith(b"E")  # the oldest ones went
+        stays("the newest ones stay", 0.5, lambda: not any(readable(client) for client in silent[-90:]))
+    finally:
+        for client in silent:
+            client.close()
+
+
+def readable(client):
+    return bool(select.select([client], [], [], 0)[0])
 
 
 def test_without_descriptors_it_waits_and_goes_on(pooler):
