@@ -95,6 +95,7 @@ struct PoolerSettings {
   std::string auth_query;
   std::string auth_dbname;  // empty: the database that the client asked for
   std::string auth_ldap_options;
+  std::string auth_seed_file;  // ours: what the salts of unknown users are made of; empty: anew at each start
   NameList admin_users;
   NameList stats_users;
   // Logging

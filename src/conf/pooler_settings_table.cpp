@@ -132,6 +132,7 @@ const std::vector<SettingRow>& rows() {
       row<&S::auth_ident_file>("auth_ident_file", kUnset, Y, U),
       row<&S::auth_ldap_options>("auth_ldap_options", kUnset, Y, R, "LDAP is not supported yet"),
       row<&S::auth_query>("auth_query", kAuthQuery, Y, E),
+      row<&S::auth_seed_file>("auth_seed_file", "", N, U),
       partly(row<&S::auth_type>("auth_type", "md5", Y, E, "pam and ldap are refused")),
       row<&S::auth_user>("auth_user", kUnset, Y, E),
       row<&S::autodb_idle_timeout>("autodb_idle_timeout", "3600", Y, U),

@@ -37,6 +37,8 @@ ignore_startup_parameters = extra_float_digits
 ; Everybody logs in with the password that PostgreSQL has: {1} may ask for it, which needs a database that always exists.
 auth_type = scram-sha-256
 auth_file = {2}/userlist.txt
+; Made at the first start; the salts that users get who do not exist, the same ones for ever, as real salts are.
+auth_seed_file = {2}/salt.seed
 auth_user = {1}
 auth_dbname = postgres
 auth_query = SELECT uname, phash FROM pgdba.user_lookup($1)

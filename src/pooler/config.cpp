@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <openssl/rand.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
@@ -113,6 +115,27 @@ Result<DcsLogin> load_dcs_login(const std::string& path) {
     return fail(Errc::invalid, "\"" + path + "\" has to hold one line, user:password");
   }
   return DcsLogin{text->substr(0, colon), Secret(text->substr(colon + 1))};
+}
+
+Result<std::string> load_seed(const std::string& path) {
+  constexpr size_t kLeast = 32;
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  if (fd >= 0) {
+    unsigned char bytes[32];
+    std::string text;
+    if (RAND_bytes(bytes, sizeof bytes) == 1) {
+      for (const unsigned char byte : bytes) text += fmt::format("{:02x}", byte);
+    }
+    const bool written = !text.empty() && ::write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+    ::close(fd);
+    if (written) return text;
+    ::unlink(path.c_str());
+    return fail(Errc::unavailable, "could not write \"" + path + "\"");
+  }
+  if (errno != EEXIST) return fail(Errc::invalid, "could not create \"" + path + "\": " + std::strerror(errno));
+  auto text = read_file(path);
+  if (text && text->size() < kLeast) return fail(Errc::invalid, "\"" + path + "\" has to hold 32 random characters or more");
+  return text;
 }
 
 pool::Settings core_settings(const conf::PoolerSettings& from) {

@@ -56,6 +56,9 @@ struct DcsLogin {
 };
 Result<DcsLogin> load_dcs_login(const std::string& path);
 
+// auth_seed_file: what it holds, or what was written to it when it was not there.
+Result<std::string> load_seed(const std::string& path);
+
 pool::Settings core_settings(const conf::PoolerSettings& settings);
 // `requested` is the client's name for it, which differs from the entry's for "*".
 pool::Database core_database(const conf::DatabaseEntry& entry, const std::string& requested);

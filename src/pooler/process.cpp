@@ -166,7 +166,13 @@ Result<void> Process::start() {
   for (const std::string& warning : warnings) log::warning("pooler", "{}", warning);
   say_limits();
 
-  RAND_bytes(reinterpret_cast<unsigned char*>(seed_.data()), static_cast<int>(seed_.size()));
+  if (settings.auth_seed_file.empty()) {
+    RAND_bytes(reinterpret_cast<unsigned char*>(seed_.data()), static_cast<int>(seed_.size()));
+  } else {
+    auto seed = load_seed(settings.auth_seed_file);
+    if (!seed) return fail(seed.error().code, "auth_seed_file: " + seed.error().text);
+    seed_ = std::move(*seed);
+  }
   const auto count = static_cast<size_t>(std::max(1, settings.workers));
   limits_.configure(core_settings(settings));
   limit_logins();

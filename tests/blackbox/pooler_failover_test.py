@@ -428,7 +428,7 @@ def test_pooler_by_the_verbs(cluster):
 
 def test_files_of_the_pooler(cluster):
     folder = os.path.join(cluster.data_dir, "pooler")
-    names = {"pooler.ini", "userlist.txt"}
+    names = {"pooler.ini", "userlist.txt", "salt.seed"}
     assert set(os.listdir(folder)) == names
     assert all(os.stat(os.path.join(folder, name)).st_mode & 0o777 == 0o600 for name in names)
     users = re.findall(r'^"([^"]+)"', open(os.path.join(folder, "userlist.txt")).read(), re.M)
@@ -440,7 +440,7 @@ def test_up_gives_an_older_cluster_its_pooler(make_cluster):
     cluster.up()
     cluster.down()
     for path in ("supervised/pooler.spec", "supervised/pooler.run", "supervised/pooler.exits", "pooler/pooler.ini", "pooler/userlist.txt",
-                 "secrets/pooler"):
+                 "pooler/salt.seed", "secrets/pooler"):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(cluster.data_dir, path))
     os.rmdir(os.path.join(cluster.data_dir, "pooler"))

@@ -1,5 +1,6 @@
 """What a login tells to who has no password, and what of it reaches the log."""
 import base64
+import os
 import re
 import socket
 import struct
@@ -70,6 +71,17 @@ def login(pooler, user, database=SUPERUSER):
             heard.append((kind, text))
 
 
+def salt_of(pooler, user):
+    with socket.create_connection(("127.0.0.1", pooler.port), timeout=20) as client:
+        client.sendall(wire.startup(user) + first_of_scram())
+        got = b""
+        while b",i=" not in got:
+            more = client.recv(65536)
+            assert more, got
+            got += more
+    return re.search(rb",s=([^,]+),", got).group(1)
+
+
 @pytest.mark.parametrize("auth_type", ["md5", "scram-sha-256", "plain"])
 def test_nobody_learns_which_users_and_databases_there_are(made, auth_type):
     # The first question comes while nothing is known of how passwords are stored.
@@ -89,6 +101,27 @@ def test_a_database_that_a_login_names_is_not_made(made):
     with pooler.connect("pgbouncer", user="app", password="the password of app") as admin:
         names = {row[0] for row in admin.execute("SHOW DATABASES").fetchall()}
     assert not [name for name in names if name.startswith("made_up")]
+
+
+def test_made_up_salts_are_the_same_after_a_restart(made):
+    settings = {"auth_type": "scram-sha-256", "users": '"app" "the password of app"\n'}
+    pooler = made(**settings)
+    seed = f"{pooler.folder}/seed"
+    os.chmod(pooler.folder, 0o777)
+    seeded, other = (made(auth_seed_file=seed, **settings) for _ in range(2))
+    assert os.stat(seed).st_mode & 0o777 == 0o600
+    before = {user: salt_of(seeded, user) for user in ("nobody", "somebody", "app")}
+    assert len(set(before.values())) == 3
+    assert {user: salt_of(other, user) for user in before} == before
+    seeded.stop()
+    seeded.start()
+    assert {user: salt_of(seeded, user) for user in before} == before
+    assert salt_of(pooler, "nobody") != before["nobody"]
+    with open(seed, "w") as file:
+        file.write("too short")
+    seeded.stop()
+    refused = seeded.run(seeded.file)
+    assert refused.returncode == 1 and "auth_seed_file" in refused.stdout + refused.stderr
 
 
 @pytest.mark.parametrize("auth_type", ["md5", "scram-sha-256", "plain"])

@@ -16,8 +16,8 @@ from harness.waiting import wait_until
 pytestmark = pytest.mark.peer
 
 # What differs, and why.
-OWN_SETTINGS = {"cluster_api", "cluster_dcs", "cluster_dcs_ca_file", "cluster_dcs_credentials", "cluster_namespace", "cluster_scope",
-                "failover_hold_timeout", "http_listen", "switchover_drain_timeout", "workers"}
+OWN_SETTINGS = {"auth_seed_file", "cluster_api", "cluster_dcs", "cluster_dcs_ca_file", "cluster_dcs_credentials", "cluster_namespace",
+                "cluster_scope", "failover_hold_timeout", "http_listen", "switchover_drain_timeout", "workers"}
 GONE_IN_126 = {"suspend_timeout"}  # with -R; accepted here for the files of 1.25
 NEW_SINCE_124 = {"auth_ldap_options", "client_tls13_ciphers", "server_tls13_ciphers", "login_notify_message", "pool_idle_timeout",
                  "query_wait_notify", "scram_iterations", "transaction_timeout"}
