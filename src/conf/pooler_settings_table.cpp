@@ -236,7 +236,7 @@ const std::vector<SettingRow>& rows() {
       row<&S::unix_socket_mode, 0, 07777>("unix_socket_mode", "0777", N, U),
       row<&S::user>("user", kUnset, N, E),
       row<&S::verbose>("verbose", kUnset, Y, U),
-      row<&S::workers, 1, 256>("workers", "1", N, U),
+      row<&S::workers, 1, 64>("workers", "1", N, U),
   };
   return kRows;
 }
