@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <mutex>
 #include <thread>
 
 #include "pooler/console/console.h"
@@ -24,25 +25,38 @@ namespace pgdba::pooler {
 namespace {
 
 struct FakeProcess : ProcessControl {
-  std::string calls;
-  bool reload_works = true;
+  std::atomic<bool> reload_works = true;
   std::atomic<bool> ending = false;
 
+  // The workers' threads call, the test reads.
+  std::string calls() const {
+    std::lock_guard lock(mutex_);
+    return calls_;
+  }
+
   Result<void> reload() override {
-    calls += "reload ";
+    note("reload ");
     if (!reload_works) return fail(Errc::invalid, "pgbouncer.ini:3: no");
     return {};
   }
   void shutdown(ShutdownMode mode) override {
-    calls += "shutdown" + std::to_string(static_cast<int>(mode)) + " ";
+    note("shutdown" + std::to_string(static_cast<int>(mode)) + " ");
     ending = true;
   }
   Result<bool> set(std::string_view key, std::string_view value) override {
-    calls += "set:" + std::string(key) + "=" + std::string(value) + " ";
+    note("set:" + std::string(key) + "=" + std::string(value) + " ");
     if (key == "bad") return fail(Errc::invalid, "unknown parameter");
     return true;
   }
   bool shutting_down() const override { return ending; }
+
+ private:
+  void note(const std::string& call) {
+    std::lock_guard lock(mutex_);
+    calls_ += call;
+  }
+  mutable std::mutex mutex_;
+  std::string calls_;
 };
 
 class ConsoleProcess : public testing::Test {
@@ -144,7 +158,7 @@ TEST_F(ConsoleProcess, ReloadSetAndShutdownGoToTheProcess) {
   EXPECT_EQ(ask("RESUME"), "08P01 pooler is shutting down");
   EXPECT_EQ(ask("SHUTDOWN"), "SHUTDOWN");
   EXPECT_EQ(ask("SHOW STATE"), "SHOW");
-  EXPECT_EQ(process_.calls, "reload reload set:stats_period=30 set:bad=1 shutdown2 shutdown0 ");
+  EXPECT_EQ(process_.calls(), "reload reload set:stats_period=30 set:bad=1 shutdown2 shutdown0 ");
 }
 
 TEST_F(ConsoleProcess, OrdersReachEveryWorkerBeforeTheyAreAnswered) {
