@@ -107,6 +107,9 @@ struct World {
     }
     // Other messages end the connection in PostgreSQL; the pooler, which may have kept them for itself, lets it wait.
     if (side.shadow.in_copy() && std::string_view("dcfSH").find(bytes[0]) == std::string_view::npos) return;
+    // Whether a Sync in place of the end of a COPY is answered depends on when the COPY fails; the pooler may close the server
+    // instead of guessing.
+    if (bytes[0] == 'S' && side.shadow.copy_failed()) return;
     side.shadow.input(bytes);
     CHECK(side.shadow.broken().empty());
     side.unsent += bytes;
@@ -133,9 +136,10 @@ struct World {
     if (peer.conn != nullptr && postgres.closed() && postgres.out().empty()) core->server_lost(server, "closed");
   }
 
+  // In the order in which they came: an input means the same at each run.
   Peer* server_at(size_t index) {
-    for (const auto& [peer, postgres] : servers) {
-      if (peer->conn != nullptr && index-- == 0) return peer;
+    for (const auto& peer : host.peers) {
+      if (peer->conn != nullptr && servers.contains(peer.get()) && index-- == 0) return peer.get();
     }
     return nullptr;
   }

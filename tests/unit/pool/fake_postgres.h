@@ -34,6 +34,8 @@ class FakePostgres {
   [[nodiscard]] const std::string& broken() const { return broken_; }
   [[nodiscard]] bool in_copy() const { return copy_ != Copy::none; }
   [[nodiscard]] bool closed() const { return closed_; }
+  // A COPY has failed by its data, and its client has not said anything yet that cannot be meant for it.
+  [[nodiscard]] bool copy_failed() const { return copy_failed_; }
   // Nothing is open, and nothing is half received.
   [[nodiscard]] bool at_rest() const {
     return in_.empty() && status_ == 'I' && !implicit_ && !skipping_ && copy_ == Copy::none;
@@ -45,6 +47,7 @@ class FakePostgres {
 
   void take(char type, std::string_view body) {
     if (copy_ != Copy::none) return in_copy(type, body);
+    if (type != 'd' && type != 'S' && type != 'H') copy_failed_ = false;
     if (skipping_ && type != 'S' && type != 'X') return;
     switch (type) {
       case 'Q': return query(*wire::parse_query(body));
@@ -117,7 +120,10 @@ class FakePostgres {
 
   void in_copy(char type, std::string_view body) {
     if (type == 'd') {
-      if (body.starts_with("bad")) copy_fails("22P02", "bad row");
+      if (body.starts_with("bad")) {
+        copy_fails("22P02", "bad row");
+        copy_failed_ = true;
+      }
     } else if (type == 'c') {
       const Copy was = copy_;
       copy_ = Copy::none;
@@ -198,6 +204,7 @@ class FakePostgres {
   char status_ = 'I';
   bool implicit_ = false;  // what only a Sync or a Query ends
   bool skipping_ = false;
+  bool copy_failed_ = false;
   bool closed_ = false;
   Copy copy_ = Copy::none;
 };
