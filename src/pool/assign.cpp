@@ -164,6 +164,7 @@ void Core::wait_again(Client& client) {
 void Core::unlink(Server& server) {
   Client* client = server.client;
   if (client == nullptr) return;
+  server.cut_off = client->pass != 0;
   client->server = nullptr;
   client->state = ClientState::idle;
   server.client = nullptr;

@@ -111,6 +111,7 @@ struct Server : Conn {
   Ending unnamed_statement = Ending::commit, unnamed_portal = Ending::commit;  // what they would do
   Ending named_statements = Ending::none, named_portals = Ending::none;        // the worst of them
   bool said_goodbye = false; // its FATAL has been passed on
+  bool cut_off = false;      // has the beginning of a message whose end is not sent any more
   bool close_when_free = false;
   bool used = false;         // was lent since its last check
   bool being_canceled = false;  // a cancel request for it is on its way: it is not reused

@@ -193,6 +193,7 @@ void Core::close_client(Client& client, const Farewell& farewell) {
   client.all.unlink();
   if (server == nullptr) return;
   server->client = nullptr;
+  server->cut_off = client.pass != 0;
   if (owes || client.replication) {
     close_server(*server, "client disconnect while server was not ready");
   } else {
@@ -213,7 +214,9 @@ void Core::close_server(Server& server, std::string_view why) {
   ledger_.give_server(pool);
   Client* client = server.client;
   server.client = nullptr;
-  if (server.state != ServerState::connecting && server.state != ServerState::login) {
+  if (client != nullptr && client->pass != 0) server.cut_off = true;
+  // Behind half a message it would be taken for more of that: a Query that lacks two bytes would be carried out.
+  if (server.state != ServerState::connecting && server.state != ServerState::login && !server.cut_off) {
     std::string bye;
     wire::append_terminate(bye);
     const Slice slice{bye.data(), bye.size()};

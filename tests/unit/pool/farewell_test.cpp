@@ -1,5 +1,6 @@
 // What a client is told when its server is lost (nothing that is not certain), and cancel requests.
 #include "unit/pool/rig.h"
+#include "wire/pg_build.h"
 
 namespace pgdba::pool::testing {
 namespace {
@@ -264,6 +265,24 @@ TEST(PoolFarewell, says_what_is_certain) {
       )"},
   };
   for (const ScriptRow& row : rows) expect_script(row);
+}
+
+// The goodbye to the server was taken for the rest of it, and PostgreSQL carried out "delete from things where number = 1X".
+TEST(PoolFarewell, nothing_follows_half_a_message) {
+  for (const size_t missing : {0U, 2U}) {
+    Rig rig;
+    rig.run("z! in\n1! up\na! in\na: Q(begin)\n1: C(BEGIN) Z(T)\n");
+    std::string bytes;
+    wire::append_query(bytes, "delete from things where number = 10");
+    bytes.resize(bytes.size() - missing);
+    const Peer& server = *rig.host.find("1");
+    const size_t before = server.all.size();
+    rig.input(*rig.host.find("a"), bytes);
+    rig.step("a! gone");
+    EXPECT_EQ(server.conn, nullptr);
+    EXPECT_EQ(server.all.substr(before), missing == 0 ? bytes + std::string("X\0\0\0\4", 5) : bytes);
+    rig.end();
+  }
 }
 
 }  // namespace
