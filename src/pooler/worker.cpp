@@ -257,6 +257,7 @@ void Worker::bury(Socket& socket) {
   if (socket.conn != nullptr) socket.conn->socket = nullptr;
   socket.conn = nullptr;
   sockets_.erase(&socket);
+  if (socket.queued) std::erase(again_, &socket);  // it would be looked at in the next round, when it is no more
   graves_.push_back(&socket);
 }
 
