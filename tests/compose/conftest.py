@@ -1,0 +1,67 @@
+"""Fixtures of the tests on a Docker engine. `make compose-test` gives them an engine, images and a namespace in which every port
+of the deployment is free; one deployment at a time, since its containers have fixed names."""
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+here = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(here), str(here.parent / "blackbox")]
+
+from stack import Stack, docker  # noqa: E402
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine():
+    """Docker with Compose and the images. Missing ones are a failure, not a skip: nobody asks for these tests by accident."""
+    asked = subprocess.run(["docker", "compose", "version"], capture_output=True, text=True)
+    if asked.returncode != 0 or subprocess.run(["docker", "info"], capture_output=True).returncode != 0:
+        pytest.exit(f"no Docker engine with Compose answers: make compose-test starts one. {asked.stderr}", returncode=1)
+    if "pgdba:latest" not in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
+        pytest.exit("there is no image pgdba:latest: make compose-test builds it", returncode=1)
+    if docker("ps", "-aq", "--filter", "name=^(etcd[123]|pg-primary|pg-replica-[12]|pgbouncer)$").split():
+        pytest.exit("containers of a deployment exist already; these tests would remove them", returncode=1)
+
+
+@pytest.fixture(scope="module")
+def stack():
+    """The deployment, up and healthy, for the tests of one file."""
+    made = Stack()
+    try:
+        made.up()
+        yield made
+    except BaseException:
+        print(made.describe())
+        raise
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def home(stack):
+    """The shared deployment, healthy and with pg-primary as leader."""
+    stack.go_home()
+    return stack
+
+
+@pytest.fixture
+def bare():
+    """bare(files=…, settings=…) → a Stack that is not up; removed, whatever happens."""
+    made = []
+
+    def make(**options):
+        made.append(Stack(**options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.remove()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    outcome = yield
+    report = outcome.get_result()
+    if report.when == "call" and report.failed and "stack" in item.funcargs:
+        report.sections.append(("the deployment", item.funcargs["stack"].describe()))
