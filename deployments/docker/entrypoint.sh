@@ -1,6 +1,6 @@
 #!/bin/bash
-# What a container of this image runs: `node` (agent and PostgreSQL), `pooler`, or any other command as it is.
-# Checks what the environment says, writes the configuration to /run/pgdba and becomes pgdba.
+# What a container of this image runs: `node` (agent and PostgreSQL), `pooler`, `check-env`, or any other command as it is.
+# Checks what the environment says, writes the configuration to /run/pgdba and becomes pgdba; check-env only checks.
 set -euo pipefail
 shopt -s inherit_errexit
 
@@ -32,8 +32,7 @@ passwords() {
 
 yaml_list() { local IFS=,; printf '"%s", ' $1 | sed 's/, $//'; }
 
-node() {
-  local name=${NODE_NAME:-$(hostname)}
+check_node() {
   passwords
   matches TTL '[0-9]+' "a number of seconds"
   [ "$TTL" -ge 2 ] || refuse "TTL is $TTL, but it has to be at least 2 seconds"
@@ -42,10 +41,20 @@ node() {
   matches SHARED_BUFFERS '[0-9]+(kB|MB|GB)' "a size, such as 128MB"
   matches LOG_LEVEL 'DEBUG|INFO|WARNING|ERROR' "DEBUG, INFO, WARNING or ERROR"
   matches BOOTSTRAP_DELAY '[0-9]+' "a number of seconds"
-  if [ -n "${RESTAPI_USERNAME:-}${RESTAPI_PASSWORD:-}" ]; then
-    [ -n "${RESTAPI_USERNAME:-}" ] && [ -n "${RESTAPI_PASSWORD:-}" ] || refuse "RESTAPI_USERNAME and RESTAPI_PASSWORD belong together: set both or neither"
-    export PATRONI_RESTAPI_USERNAME=$RESTAPI_USERNAME PATRONI_RESTAPI_PASSWORD=$RESTAPI_PASSWORD
-  fi
+  [ "${RESTAPI_USERNAME:+set}" = "${RESTAPI_PASSWORD:+set}" ] || refuse "RESTAPI_USERNAME and RESTAPI_PASSWORD belong together: set both or neither"
+}
+
+check_pooler() {
+  passwords
+  matches POOL_MODE 'session|transaction|statement' "session, transaction or statement"
+  matches DEFAULT_POOL_SIZE '[0-9]+' "a number"
+  matches MAX_CLIENT_CONN '[0-9]+' "a number"
+}
+
+node() {
+  local name=${NODE_NAME:-$(hostname)}
+  check_node
+  if [ -n "${RESTAPI_USERNAME:-}" ]; then export PATRONI_RESTAPI_USERNAME=$RESTAPI_USERNAME PATRONI_RESTAPI_PASSWORD=$RESTAPI_PASSWORD; fi
   local mode=$SYNCHRONOUS_MODE wait=$((TTL / 3 > 0 ? TTL / 3 : 1))
   [ "$mode" = off ] && mode=false
   [ "$mode" = on ] && mode=true
@@ -129,10 +138,7 @@ SQL
 }
 
 pooler() {
-  passwords
-  matches POOL_MODE 'session|transaction|statement' "session, transaction or statement"
-  matches DEFAULT_POOL_SIZE '[0-9]+' "a number"
-  matches MAX_CLIENT_CONN '[0-9]+' "a number"
+  check_pooler
   printf '"pgdba_pooler" "%s"\n"postgres" "%s"\n' "$POOLER_PASSWORD" "$POSTGRES_PASSWORD" > /run/pgdba/userlist.txt
   cat > /run/pgdba/pooler.ini <<INI
 ; Written at each start of the container.
@@ -168,5 +174,6 @@ umask 077
 rm -f /run/pgdba/*
 case "${1:-}" in
   node|pooler) "$@" ;;
+  check-env) check_node; check_pooler ;;
   *) exec "$@" ;;
 esac
