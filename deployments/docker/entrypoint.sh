@@ -49,6 +49,10 @@ check_pooler() {
   matches POOL_MODE 'session|transaction|statement' "session, transaction or statement"
   matches DEFAULT_POOL_SIZE '[0-9]+' "a number"
   matches MAX_CLIENT_CONN '[0-9]+' "a number"
+  FAILOVER_HOLD_TIMEOUT=${FAILOVER_HOLD_TIMEOUT:-30}
+  matches FAILOVER_HOLD_TIMEOUT '[0-9]+' "a number of seconds"
+  AUTH_USER=${AUTH_USER:-pgdba_pooler}
+  matches AUTH_USER 'pgdba_pooler|postgres' "pgdba_pooler, or postgres in front of a cluster that Patroni runs"
 }
 
 node() {
@@ -139,6 +143,9 @@ SQL
 
 pooler() {
   check_pooler
+  # A cluster of pgdba's has a role and a function for it; in Patroni's the superuser looks passwords up, by PgBouncer's own query.
+  local lookup='auth_query = SELECT uname, phash FROM pgdba.user_lookup($1)'
+  [ "$AUTH_USER" = pgdba_pooler ] || lookup=""
   printf '"pgdba_pooler" "%s"\n"postgres" "%s"\n' "$POOLER_PASSWORD" "$POSTGRES_PASSWORD" > /run/pgdba/userlist.txt
   cat > /run/pgdba/pooler.ini <<INI
 ; Written at each start of the container.
@@ -159,9 +166,10 @@ max_prepared_statements = 200
 ignore_startup_parameters = extra_float_digits
 auth_type = scram-sha-256
 auth_file = /run/pgdba/userlist.txt
-auth_user = pgdba_pooler
+auth_user = $AUTH_USER
 auth_dbname = postgres
-auth_query = SELECT uname, phash FROM pgdba.user_lookup(\$1)
+$lookup
+failover_hold_timeout = $FAILOVER_HOLD_TIMEOUT
 admin_users = postgres
 cluster_dcs = etcd://$ETCD_HOSTS
 cluster_scope = $SCOPE

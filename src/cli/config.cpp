@@ -148,9 +148,13 @@ Done config_set(Context& context, const ConfigOptions& options) {
   if (answer->status >= 300)
     return give_up(answer->status < 500 ? Exit::refused : Exit::failed, message_of(*answer),
                    "pgdba cluster config show");
-  auto now = fetch(action);
-  auto rest = now ? wire::diff_config(patched->json, *now) : fail(Errc::unavailable, "");
-  if (!rest || !rest->empty())
+  // Patroni answers by what its last round saw: for a moment still what was.
+  auto in_force = [&](const Sight&) {
+    auto now = fetch(action);
+    auto rest = now ? wire::diff_config(patched->json, *now) : fail(Errc::unavailable, "");
+    return rest && rest->empty();
+  };
+  if (!action.wait_until(in_force, context.loop.after(10s)))
     return give_up(Exit::failed, "the configuration is not what was written", "pgdba cluster config show");
   terminal.phase("written; members apply what PostgreSQL accepts of it");
   // Which settings wait for a restart is known when the members have reloaded.
