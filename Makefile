@@ -3,14 +3,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := build
-.PHONY: help build up test check check-all peers long soak bench format clean
+.PHONY: help build up test check check-all peers long compose-test compose-bench soak bench format clean
 
 JOBS ?= $(shell nproc)
 ARGS ?=
 POOLER_ARGS ?=
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 build: ## Builds bin/pgdba and bin/pgdba-sim (installs what is missing first)
 	@tools/setup run
@@ -38,6 +38,16 @@ peers: ## Black-box tests against Patroni 4.0.7 and others from a Debian 13 tree
 long: ## Black-box tests that take minutes each
 	@tools/setup test
 	@JOBS=$(JOBS) tools/test long
+
+compose-test: ## The Docker Compose deployment on a real engine (its own, in a scratch folder, when none runs; that wants root)
+	@tools/setup all
+	@JOBS=$(JOBS) tools/test compose
+
+compose-bench: ## Failover times in containers, beside Patroni 4.0 and PgBouncer 1.24 from Debian's packages (20 minutes)
+	@tools/setup all
+	@tools/build release
+	@engine=$$(mktemp -d); trap 'tools/docker-engine stop $$engine' EXIT; tools/docker-engine start $$engine; \
+	  tools/docker-engine exec $$engine tools/docker-images packages; tools/docker-engine exec $$engine /usr/bin/python3 bench/compose.py $(ARGS)
 
 soak: ## An hour of random traffic through the pooler, every answer checked, memory watched (ARGS="--minutes 10 --load 0.2 …")
 	@tools/setup test

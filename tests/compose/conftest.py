@@ -38,6 +38,25 @@ def stack():
         made.remove()
 
 
+_outcomes = {}
+
+
+@pytest.fixture(scope="session")
+def outcomes():
+    """outcomes[fault][system] = faults.Outcome, for the table at the end of the run."""
+    return _outcomes
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _outcomes:
+        terminalreporter.section("time without writes, over the fault and its mending")
+        systems = dict.fromkeys(system for row in _outcomes.values() for system in row)
+        for fault, row in _outcomes.items():
+            for system in systems:
+                if system in row:
+                    terminalreporter.write_line(f"{fault:42} {system:32} {row[system]}")
+
+
 @pytest.fixture
 def home(stack):
     """The shared deployment, healthy and with pg-primary as leader."""

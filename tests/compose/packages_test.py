@@ -147,6 +147,13 @@ def test_pooler_lets_every_role_of_the_cluster_in(ready):
     assert refused.code != 0 and "password authentication failed" in refused.err
 
 
+@pytest.mark.parametrize("name", ["switchover", "postgres killed"])
+def test_the_same_fault_for_a_direct_client(ready, outcomes, name):
+    """For the table beside ours: asynchronous, as people run it, so what is lost is counted and not judged."""
+    outcome, _ = suffer(ready, FAULT[name], ready.endpoints())
+    outcomes.setdefault(name, {})["Patroni, direct"] = outcome
+
+
 @pytest.fixture(scope="module")
 def synchronous(stack):
     """By `cluster config set`, once its effect is there: a commit waits for one of the replicas."""
@@ -158,11 +165,11 @@ def synchronous(stack):
 
 
 @pytest.mark.parametrize("fault", [FAULT["switchover"], FAULT["docker kill of the primary"]], ids=lambda fault: fault.name)
-def test_pooler_follows_the_leader(synchronous, ready, fault):
+def test_pooler_follows_the_leader(synchronous, ready, fault, outcomes):
     """Clients go on by themselves; PgBouncer's stay where pg-primary was."""
     with PrimaryProbe(ready.endpoints()) as probe:
         outcome, verdict = suffer(ready, fault, ready.pooled())
-    print(f"\n{fault.name}, Patroni behind pgdba's pooler: {outcome}")
+    outcomes.setdefault(fault.name, {})["Patroni, through pgdba's pooler"] = outcome
     verdict.check(at_least=50)
     probe.check()
     assert outcome.after != outcome.before
