@@ -20,7 +20,7 @@ def engine():
         pytest.exit(f"no Docker engine with Compose answers: make compose-test starts one. {asked.stderr}", returncode=1)
     if "pgdba:latest" not in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
         pytest.exit("there is no image pgdba:latest: make compose-test builds it", returncode=1)
-    if docker("ps", "-aq", "--filter", "name=^(etcd[123]|pg-primary|pg-replica-[12]|pgbouncer)$").split():
+    if docker("ps", "-aq", "--filter", "name=^(check-env|etcd[123]|pg-primary|pg-replica-[12]|pgbouncer)$").split():
         pytest.exit("containers of a deployment exist already; these tests would remove them", returncode=1)
 
 
