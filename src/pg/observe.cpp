@@ -80,6 +80,7 @@ struct Observer::Impl {
   };
   std::shared_ptr<Known> histories = std::make_shared<Known>();
   std::string unreadable;               // why, as it was logged last
+  std::string denied;                   // the same, of PostgreSQL not letting us in
   int64_t control_ns = 0;
   int64_t control_inode = 0;
   BootTime control_read{};
@@ -398,8 +399,14 @@ Task<void> Observer::Impl::ask(LocalPg& out, BootTime deadline) {
   }
   if (!raw) {
     out.query_timed_out = raw.error().code == Errc::timeout;
+    // Without a word here there would just be no leader, for no reason that anybody can see.
+    if (raw.error().code == Errc::denied && denied != raw.error().text) {
+      denied = raw.error().text;
+      log::error("pg", "PostgreSQL does not let its own agent in, so it can do nothing here: {}", denied);
+    }
     co_return;
   }
+  denied.clear();
   auto loaded = loaded_config(*raw);
   if (loaded && !hba_taken) loaded->gate_closed = false;
   raw->answers.streaming_from = streaming_from(*raw, loaded);

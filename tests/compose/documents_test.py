@@ -19,7 +19,8 @@ import time
 
 import pytest
 
-from stack import ROOT, docker
+from harness.waiting import wait_until
+from stack import NODES, ROOT, docker, password
 
 DOCS = {"en": ROOT / "docs" / "deploy-docker.md", "zh": ROOT / "docs" / "deploy-docker.zh-CN.md"}
 # Only their syntax is checked.
@@ -305,6 +306,24 @@ def test_a_port_that_is_taken(reader, who):
         assert code != 0 and line in re.sub(r"endpoint pg-primary \([0-9a-f]+\)", "endpoint pg-primary", printed), printed
     finally:
         release()
+
+
+def test_a_password_changed_in_env_only(reader):
+    """The nodes' logs say why there is no leader, which nothing else tells, and the old password mends it."""
+    said = "PostgreSQL does not let its own agent in"
+    assert all(said in path.read_text() for path in DOCS.values())
+    stack = reader.stack
+    stack.write_env()
+    stack.up()
+    old = stack.settings["POSTGRES_PASSWORD"]
+    assert said not in stack.compose("logs").out
+    stack.write_env(POSTGRES_PASSWORD=password())
+    stack.compose("up -d")
+    for name in NODES:
+        wait_until(f"{name} says why", 60, lambda: said in stack.compose(f"logs {name}").out)
+    stack.write_env(POSTGRES_PASSWORD=old)
+    stack.up()
+    stack.wait_healthy()
 
 
 def test_readmes_have_the_same_blocks():
