@@ -55,6 +55,7 @@ class Fault:
     # Writes may go on without a failover; or none can be acknowledged before it is healed.
     while_hurt: str = "writes"
     errors: bool = True  # False: no client may see one
+    hurt_for: float = 3.0  # seconds until it is mended, where writes cannot go on before
 
 
 FAULTS = [
@@ -69,7 +70,8 @@ FAULTS = [
     Fault("docker kill of the primary and a replica", stop_rest(lambda leader: [leader, others(leader)[0]]),
           start_rest(lambda leader: [leader, others(leader)[0]]), while_hurt="nothing"),
     Fault("docker kill of one etcd", stop_rest(lambda _: ETCDS[:1]), start_rest(lambda _: ETCDS[:1]), "same", errors=False),
-    Fault("docker kill of two etcds", stop_rest(lambda _: ETCDS[:2]), start_rest(lambda _: ETCDS[:2]), while_hurt="nothing"),
+    Fault("docker kill of two etcds", stop_rest(lambda _: ETCDS[:2]), start_rest(lambda _: ETCDS[:2]), while_hurt="nothing",
+          hurt_for=13.0),  # longer than the lease
     Fault("docker restart of everything", lambda stack, leader: stack.compose("restart"), while_hurt="nothing"),
 ]
 
@@ -89,12 +91,12 @@ class Outcome:
         return f"{self.gap:6.2f} s, {self.errors} errors, {self.lost} of {self.acknowledged} lost"
 
 
-def suffer(stack, fault, endpoints, recovery=90.0, writers=4, hurt_for=3.0, journal_options=None):
+def suffer(stack, fault, endpoints, recovery=90.0, writers=4):
     """Injects the fault while clients write, mends it, waits until writes flow and all nodes are back. (Outcome, Journal); whether
     promises were kept is the caller's to check, by journal.verify()."""
     leader = stack.leader()
     with Journal(endpoints, writers=writers, patience=1.0, write_patience=recovery + 30, most_slack=1,
-                 read_write=len(endpoints.ports) > 1, **(journal_options or {})) as journal:
+                 read_write=len(endpoints.ports) > 1) as journal:
         wait_until("writes before the fault", 30, lambda: journal.count("ok") >= 50)
         began = time.monotonic()
         fault.inject(stack, leader)
@@ -102,7 +104,7 @@ def suffer(stack, fault, endpoints, recovery=90.0, writers=4, hurt_for=3.0, jour
             injected = time.monotonic()
             wait_until("writes flow again, nobody having mended it", recovery, lambda: journal.acknowledged_since(injected), every=0.01)
         else:
-            time.sleep(hurt_for)
+            time.sleep(fault.hurt_for)
         if fault.leads == "another":
             wait_until("another one leads", recovery, lambda: stack.leader() != leader, every=0.1)
         fault.heal(stack, leader)

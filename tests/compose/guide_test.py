@@ -58,7 +58,7 @@ def test_logs_follow(home, service):
 def test_the_log_says_when_it_leads(home):
     """After `initialized a new cluster` the line that Patroni's users know."""
     log = home.sh("docker compose logs pg-primary").out
-    assert re.search(r"^pg-primary +\| .*I am \(pg-primary\), the leader with the lock", log, re.M), log[-4000:]
+    assert re.search(r"pg-primary +\| .*I am \(pg-primary\), the leader with the lock", log, re.M), log[-4000:]
 
 
 def test_polling_health(home):
@@ -203,5 +203,5 @@ def test_nobody_is_root(home):
     for name in [*NODES, "pgbouncer"]:
         assert docker("exec", name, "id", "-un").strip() == "postgres"
         # tini is the first process and reaps; the engine shows the owners' numbers as this machine names them.
-        processes = docker("top", name, "-eo", "uid,comm").splitlines()[1:]
-        assert {line.split()[0] for line in processes} == {"999"} and processes[0].split()[1] == "tini", processes
+        processes = docker("top", name, "-eo", "uid,pid,comm").splitlines()[1:]
+        assert {line.split()[0] for line in processes} == {"999"} and processes[0].split()[2] == "tini", processes
