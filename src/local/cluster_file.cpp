@@ -52,6 +52,7 @@ std::vector<uint16_t> ClusterFile::ports() const {
   for (const Node& node : nodes) out.insert(out.end(), {node.pg_port, node.rest_port});
   for (const Etcd& member : etcd) out.insert(out.end(), {member.client_port, member.peer_port});
   if (pooler_port != 0) out.push_back(pooler_port);
+  std::erase(out, uint16_t{0});  // etcd's in containers
   return out;
 }
 
@@ -85,8 +86,13 @@ Result<ClusterFile> read_cluster_file(const std::string& root) {
   out.token = json->text("etcd_token");
   out.socket_root = json->text("socket_root");
   out.created = parse_utc(json->text("created")).value_or(WallTime{});
-  if (problem_with_name(out.name) || out.nodes.empty() || out.etcd.empty() || out.bin_dir.empty() ||
-      out.socket_root.empty()) {
+  if (const auto& compose = (*json)["compose"]; !compose.is_null()) {
+    out.compose = {compose.text("folder"), compose.text("project"), compose.text("scope"), compose.text("pooler"),
+                   compose.text("rest_user"), static_cast<int>(compose.integer("ttl_s", 10))};
+  }
+  bool programs = !out.bin_dir.empty() && !out.socket_root.empty();
+  bool project = out.compose && !out.compose->folder.empty() && !out.compose->project.empty();
+  if (problem_with_name(out.name) || out.nodes.empty() || out.etcd.empty() || (!programs && !project)) {
     return fail(Errc::invalid, path + " is not complete");
   }
   return out;
@@ -112,6 +118,13 @@ Result<void> write_cluster_file(const ClusterFile& cluster) {
   json.set("etcd", std::move(members)).set("pooler_port", int{cluster.pooler_port});
   json.set("bin_dir", cluster.bin_dir).set("pg_major", cluster.pg_major).set("etcd_program", cluster.etcd_program);
   json.set("etcd_token", cluster.token).set("socket_root", cluster.socket_root);
+  if (cluster.compose) {
+    wire::JsonValue compose;
+    compose.set("folder", cluster.compose->folder).set("project", cluster.compose->project);
+    compose.set("scope", cluster.compose->scope).set("pooler", cluster.compose->pooler);
+    compose.set("rest_user", cluster.compose->rest_user).set("ttl_s", cluster.compose->ttl_s);
+    json.set("compose", std::move(compose));
+  }
   return write_atomic(cluster_file_path(cluster.root), wire::format_json_value(json) + "\n");
 }
 

@@ -37,7 +37,17 @@ struct ClusterFile {
     uint16_t peer_port = 0;
     bool operator==(const Etcd&) const = default;
   };
-  std::string name;  // also the scope
+  // Its parts are containers of a compose project, not processes of ours. Then only names, ports and secrets count below.
+  struct Compose {
+    std::string folder;   // of docker-compose.yml
+    std::string project;  // Compose's name for it
+    std::string scope;
+    std::string pooler;     // the service
+    std::string rest_user;  // empty: the REST API takes writes from anybody
+    int ttl_s = 10;         // when it was made
+    bool operator==(const Compose&) const = default;
+  };
+  std::string name;  // also the scope, but of a compose project
   std::string root;  // the folder that holds all of it
   std::vector<Node> nodes;
   std::vector<Etcd> etcd;
@@ -50,6 +60,7 @@ struct ClusterFile {
   std::string token;        // of the etcd cluster; another one than any cluster before under this name
   std::string socket_root;  // unix sockets are in <socket_root>/<node>
   WallTime created{};
+  std::optional<Compose> compose;
   bool operator==(const ClusterFile&) const = default;
 
   // The places, all below root.

@@ -140,10 +140,12 @@ std::string passfile_text(const ClusterFile& cluster, const Secrets& secrets) {
   std::vector<uint16_t> ports;
   for (const auto& node : cluster.nodes) ports.push_back(node.pg_port);
   ports.push_back(cluster.pooler_port);
+  std::string password;
+  for (char c : secrets.superuser.reveal()) password += (c == ':' || c == '\\' ? std::string("\\") : std::string()) + c;
   std::string out = "# Written by `pgdba up`.\n";
   for (const char* host : {"127.0.0.1", "localhost"}) {
     for (uint16_t port : ports)
-      out += fmt::format("{}:{}:*:{}:{}\n", host, port, kSuperuser, secrets.superuser.reveal());
+      out += fmt::format("{}:{}:*:{}:{}\n", host, port, kSuperuser, password);
   }
   return out;
 }

@@ -70,6 +70,11 @@ Result<Secret> read_rest_secret(const ClusterFile& cluster) {
   return read_secret(secret_path(cluster, "rest"));
 }
 
+Result<void> write_rest_secret(const ClusterFile& cluster, const Secret& secret) {
+  std::string path = secret_path(cluster, "rest");
+  return secret.empty() ? remove_tree(path) : write_atomic(path, secret.reveal() + "\n");
+}
+
 Result<Secret> read_pooler_secret(const ClusterFile& cluster) {
   return read_secret(secret_path(cluster, "pooler"));
 }

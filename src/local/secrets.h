@@ -24,6 +24,7 @@ struct Secrets {
 // Reads them; makes those that are missing.
 Result<Secrets> ensure_secrets(const ClusterFile& cluster);
 Result<Secret> read_rest_secret(const ClusterFile& cluster);
+Result<void> write_rest_secret(const ClusterFile& cluster, const Secret& secret);  // empty: there is none
 Result<Secret> read_pooler_secret(const ClusterFile& cluster);
 
 // 32 characters of letters and digits from the kernel's random numbers: 190 bits, and nothing that any file format
