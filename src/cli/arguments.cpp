@@ -21,6 +21,7 @@ constexpr const char* kAbout =
 constexpr const char* kExamples =
     "Begin here:\n"
     "  pgdba up                            three PostgreSQL nodes and three etcd members on 127.0.0.1\n"
+    "  pgdba up --docker                   the same in containers; every command below knows them, too\n"
     "  eval \"$(pgdba env)\" && psql         talk to the leader, whoever it is\n"
     "  pgdba status --watch                see who leads and how far everybody is\n"
     "  pgdba kill primary                  break it; `pgdba start` brings the node back\n"

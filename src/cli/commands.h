@@ -21,8 +21,11 @@ struct UpOptions {
   std::optional<int> port_offset;
   std::string profile;  // empty: fast, or what the cluster has
   double timeout_s = 90;
+  bool docker = false;      // the compose project instead of processes
+  std::string compose_dir;  // empty: deployments/docker of this program's own tree
 };
 Done up(Context& context, const UpOptions& options);
+Done up_docker(Context& context, const UpOptions& options);
 
 struct DownOptions {
   TargetOptions target;
@@ -30,6 +33,7 @@ struct DownOptions {
   double timeout_s = 60;  // for one node to stop by itself; then it is killed
 };
 Done down(Context& context, const DownOptions& options);
+Done down_docker(Context& context, const DownOptions& options, const Target& target);
 
 struct StatusOptions {
   TargetOptions target;
@@ -57,6 +61,7 @@ struct LogsOptions {
   int lines = 200;  // of each source at the start; 0: all
 };
 Done logs(Context& context, const LogsOptions& options);
+Done logs_docker(Context& context, const LogsOptions& options, const Target& target);
 
 enum class Verb { stop, start, kill, freeze, thaw };
 struct VerbOptions {
@@ -67,6 +72,7 @@ struct VerbOptions {
   double timeout_s = 60;
 };
 Done act_on(Context& context, const VerbOptions& options);
+Done act_on_docker(Context& context, const VerbOptions& options, const Target& target);
 
 struct ConnectOptions {
   std::string name;

@@ -35,6 +35,12 @@ void add_up(CLI::App& app, Parsed& parsed) {
       ->add_option("--profile", options->profile,
                    "fast: failover in seconds, ttl 3 s (default here); standard: ttl 10 s, for slow or shared machines")
       ->type_name("P");
+  command->add_flag("--docker", options->docker,
+                    "In containers: the compose project of deployments/docker, with its .env");
+  command
+      ->add_option("--compose-dir", options->compose_dir,
+                   "With --docker: folder of docker-compose.yml (deployments/docker beside this program's folder)")
+      ->type_name("DIR");
   command->add_option("--timeout", options->timeout_s, "Seconds to wait until it is ready (90)")
       ->check(CLI::Range(0.0, 1e6))->type_name("S");
   command->add_flag("--dry-run", parsed.terminal.dry_run, "Check and say what would be done; change nothing");
@@ -46,6 +52,9 @@ void add_up(CLI::App& app, Parsed& parsed) {
       "  pgdba up --name two --port-offset 100          a second cluster beside the first\n"
       "  pgdba up --nodes 5 --profile standard\n"
       "  pgdba up -o json > cluster.json                for scripts: progress is on stderr\n"
+      "  pgdba up --docker                              the same in containers; down, logs, psql … know it, too\n"
+      "With --docker, ports, passwords and timings are those of .env beside docker-compose.yml; where there is none, one is\n"
+      "made with two random passwords.\n"
       "It may be called again at any time: it starts what is down, also after a reboot, and changes nothing else.");
   command->callback([options, &parsed] { parsed.run = [options](Context& context) { return up(context, *options); }; });
 }

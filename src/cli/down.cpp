@@ -55,7 +55,7 @@ Done down(Context& context, const DownOptions& options) {
     if (!known) return tl::unexpected(target.error());
     std::string name = options.target.name.empty() && known->size() == 1 ? known->front().name : options.target.name;
     auto gone = std::ranges::find_if(
-        *known, [&](const Registered& r) { return r.managed && r.name == name && nothing_made(r.root); });
+        *known, [&](const Registered& r) { return r.managed && r.compose.empty() && r.name == name && nothing_made(r.root); });
     if (gone == known->end()) return tl::unexpected(target.error());
     if (terminal.options().dry_run) {
       terminal.data(fmt::format("would forget {}\n", name));
@@ -66,6 +66,7 @@ Done down(Context& context, const DownOptions& options) {
     terminal.say(fmt::format("{} had no files any more; it is forgotten", name));
     return Exit::done;
   }
+  if (target->in_containers()) return down_docker(context, options, *target);
   auto identity = identity_of(*target);
   if (!identity) return tl::unexpected(identity.error());
   const local::ClusterFile& cluster = *target->local;

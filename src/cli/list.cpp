@@ -23,18 +23,19 @@ Done list(Context& context) {
       endpoints.push_back(member.endpoint);
       links.add(member.endpoint);
     }
-    std::string scope = entry.managed ? entry.name : entry.scope;
+    std::string scope = entry.managed && entry.compose.empty() ? entry.name : entry.scope;
     item.set("name", entry.name)
-        .set("kind", entry.managed ? "managed" : "external")
+        .set("kind", entry.kind())
         .set("managed", entry.managed)
         .set("scope", scope);
     item.set("data_dir", entry.managed ? wire::JsonValue(entry.root) : wire::JsonValue())
         .set("endpoints", std::move(links));
+    if (!entry.compose.empty()) item.set("compose_dir", entry.compose);
     clusters.add(item.set("added", format_utc(entry.added)));
     table.row({{entry.name, Tint::bold, false},
-               {entry.managed ? "managed" : "external"},
+               {entry.kind()},
                {scope},
-               {entry.managed ? entry.root : join(endpoints, " ")}});
+               {!entry.compose.empty() ? entry.compose : entry.managed ? entry.root : join(endpoints, " ")}});
   }
   switch (terminal.options().format) {
     case Format::table:
@@ -70,7 +71,8 @@ Done forget(Context& context, const std::string& name) {
   // Forgetting a cluster of this machine would leave processes and data that no command finds any more.
   if (entry->managed && local::exists(entry->root + "/cluster.json")) {
     return give_up(Exit::refused,
-                   fmt::format("{} was made here by `pgdba up` and its data is in {}", name, entry->root),
+                   fmt::format("{} was made here by `pgdba up` and its data is in {}", name,
+                               entry->compose.empty() ? entry->root : "the volumes of " + entry->compose),
                    fmt::format("pgdba down --name {} --purge", name));
   }
   if (context.terminal.options().dry_run) {

@@ -44,7 +44,7 @@ Done psql(Context& context, const PsqlOptions& options) {
       ports.push_back(std::to_string(node.pg_port));
     }
     std::string own = target->local->bin_dir + "/psql";
-    if (may_run(own)) program = own;
+    if (!target->in_containers() && may_run(own)) program = own;
     ::setenv("PGPASSFILE", target->local->passfile().c_str(), 1);
   } else if (!target->pg_host.empty()) {
     for (size_t i = 0; i < std::max<size_t>(1, target->members.size()); ++i) {

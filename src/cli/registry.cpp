@@ -19,7 +19,8 @@ using wire::JsonValue;
 
 JsonValue to_json(const Registered& entry) {
   JsonValue out;
-  out.set("name", entry.name).set("kind", entry.managed ? "managed" : "external").set("added", format_utc(entry.added));
+  out.set("name", entry.name).set("kind", entry.kind()).set("added", format_utc(entry.added));
+  if (!entry.compose.empty()) out.set("compose_dir", entry.compose).set("scope", entry.scope);
   if (entry.managed) return out.set("data_dir", entry.root);
   out.set("scope", entry.scope).set("system_identifier", entry.system_identifier);
   JsonValue members = JsonValue::list();
@@ -38,7 +39,8 @@ JsonValue to_json(const Registered& entry) {
 Registered from_json(const JsonValue& json) {
   Registered out;
   out.name = json.text("name");
-  out.managed = json.text("kind") == "managed";
+  out.compose = json.text("compose_dir");
+  out.managed = json.text("kind") == "managed" || json.text("kind") == "docker";
   out.root = json.text("data_dir");
   out.scope = json.text("scope");
   out.system_identifier = json.text("system_identifier");

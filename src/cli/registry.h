@@ -19,8 +19,10 @@ struct Registered {
   std::string name;
   bool managed = false;  // made by `up` on this machine; else external, by `cluster connect`
   std::string root;      // managed: the folder of the cluster
+  std::string compose;   // managed, and in containers: the folder of its compose file
+  [[nodiscard]] const char* kind() const { return !managed ? "external" : compose.empty() ? "managed" : "docker"; }
+  std::string scope;     // external, and in containers; else it is the name
   // External:
-  std::string scope;
   std::string system_identifier;
   struct Member {
     std::string name;
@@ -56,6 +58,8 @@ class Registry {
   Outcome<Credentials> credentials(const std::string& cluster) const;
 
   [[nodiscard]] std::string file() const { return folder_ + "/clusters.json"; }
+  // What is kept about a cluster in containers: it is the caller's own, as this registry.
+  [[nodiscard]] std::string docker_folder(const std::string& cluster) const { return folder_ + "/docker/" + cluster; }
   [[nodiscard]] std::string credentials_file() const { return folder_ + "/credentials"; }
 
  private:

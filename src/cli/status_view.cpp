@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "local/compose.h"
 #include "local/etcd_status.h"
 
 namespace pgdba::cli {
@@ -25,8 +26,10 @@ std::string state_of(const local::ProcessReport& report) {
 
 MachineSight look_at_machine(const local::Machine& machine) {
   MachineSight out;
-  for (const auto& node : machine.cluster().nodes)
-    out.nodes.push_back({node.name, machine.pids(node.name), machine.report(node.name)});
+  auto part = [](const local::ProcessReport& report, local::NodePids pids) {
+    return MachineSight::Part{report.name, pids, state_of(report), report.exits.restarts, report.exits.last};
+  };
+  for (const auto& node : machine.cluster().nodes) out.nodes.push_back(part(machine.report(node.name), machine.pids(node.name)));
   for (const auto& member : machine.cluster().etcd) {
     auto report = machine.report(member.name);
     EtcdSight sight{member.name, machine.cluster().client_url(member), {}, false, false, {}, report.exits.restarts};
@@ -34,18 +37,47 @@ MachineSight look_at_machine(const local::Machine& machine) {
     sight.state = state_of(report);
     out.etcd.push_back(std::move(sight));
   }
-  if (machine.cluster().pooler_port != 0) out.pooler = machine.report(local::kPooler);
+  if (machine.cluster().pooler_port != 0) {
+    auto report = machine.report(local::kPooler);
+    out.pooler = part(report, {report.id ? std::optional(report.id->pid) : std::nullopt, {}, {}});
+  }
   if (auto id = machine.supervisor()) out.supervisor = id->pid;
+  return out;
+}
+
+// Docker's words for states in ours. What it says of itself over REST tells more than a node's health check.
+std::string state_of(const local::Container* container, bool node = false) {
+  if (!container) return "down";
+  if (container->paused()) return "frozen";
+  if (container->state == "exited" || container->state == "created") return "stopped";
+  if (!container->running()) return "crashed";
+  if (node || container->well()) return "running";
+  return container->status.find("(unhealthy)") != std::string::npos ? "unhealthy" : "starting";
+}
+
+MachineSight look_at_containers(const local::ClusterFile& cluster, const std::vector<local::Container>& containers) {
+  MachineSight out;
+  out.containers = true;
+  auto find = [&](const std::string& service) {
+    auto found = std::ranges::find(containers, service, &local::Container::service);
+    return found == containers.end() ? nullptr : &*found;
+  };
+  for (const auto& node : cluster.nodes) out.nodes.push_back({node.name, {}, state_of(find(node.name), true), 0, {}});
+  for (const auto& member : cluster.etcd) {
+    std::string state = state_of(find(member.name));
+    out.etcd.push_back({member.name, {}, {}, state == "running", false, state, {}});
+  }
+  out.pooler = {cluster.compose->pooler, {}, state_of(find(cluster.compose->pooler)), 0, {}};
   return out;
 }
 
 // The process table knows why a member is silent.
 void explain_silence(Sight& sight, const MachineSight& machine) {
   for (MemberSight& member : sight.members) {
-    auto node = std::ranges::find(machine.nodes, member.name, &MachineSight::Node::name);
+    auto node = std::ranges::find(machine.nodes, member.name, &MachineSight::Part::name);
     if (node == machine.nodes.end() || member.status) continue;
     std::string before = member.state;
-    if (node->report.frozen || !node->report.id) {
+    if (!node->running()) {
       // What others still read in etcd about it is of the past.
       member.role.reset();
       member.timeline.reset();
@@ -56,16 +88,15 @@ void explain_silence(Sight& sight, const MachineSight& machine) {
       member.sync_state.reset();
       member.pending_restart.reset();
     }
-    if (node->report.frozen) {
-      member.state = "frozen";
-    } else if (!node->report.id) {
-      member.state = down_word(node->report);
+    if (!node->running()) {
+      member.state = node->state;
     } else if (member.state == "missing") {
       member.state = "starting";
     }
-    std::string old_text = fmt::format("{} is {}", member.name, before),
-                new_text = fmt::format("{} is {}", member.name, member.state);
-    std::ranges::replace(sight.problems, old_text, new_text);
+    if (member.state == before) continue;
+    // Whatever was wrong with it by what others still read about it.
+    std::erase_if(sight.problems, [&](const std::string& problem) { return problem.starts_with(member.name + " is "); });
+    sight.problems.push_back(fmt::format("{} is {}", member.name, member.state));
   }
 }
 
@@ -133,47 +164,56 @@ JsonValue member_json(const Target& target, const MemberSight& member, const Mac
   out.set("lag_bytes", member.lag_bytes).set("lag_seconds", member.lag_seconds).set("sync_state", member.sync_state);
   out.set("pending_restart", member.pending_restart);
   if (!machine || !target.local) return out;
-  auto node = std::ranges::find(machine->nodes, member.name, &MachineSight::Node::name);
+  auto node = std::ranges::find(machine->nodes, member.name, &MachineSight::Part::name);
   if (node == machine->nodes.end()) return out;
+  if (machine->containers) return out.set("container", node->state);
   JsonValue pids;
   pids.set("agent", pid_json(node->pids.agent))
       .set("guardian", pid_json(node->pids.guardian))
       .set("postmaster", pid_json(node->pids.postmaster));
-  out.set("pids", std::move(pids)).set("restarts", node->report.exits.restarts);
-  out.set("last_exit", node->report.exits.last.empty() ? JsonValue() : JsonValue(node->report.exits.last));
+  out.set("pids", std::move(pids)).set("restarts", node->restarts);
+  out.set("last_exit", node->last_exit.empty() ? JsonValue() : JsonValue(node->last_exit));
   out.set("log", target.local->log_folder(member.name)).set("data_dir", target.local->data_dir(member.name));
   return out;
 }
 
 }  // namespace
 
-FullSight look(Rest& rest, const Target& target, Duration patience) {
+FullSight look(Rest& rest, const Target& target, Duration patience, bool containers) {
   FullSight out;
-  std::optional<local::Machine> machine;
-  if (target.local) {
-    machine.emplace(*target.local);
-    out.machine = look_at_machine(*machine);
+  if (target.in_containers() && !containers) {
+    // Only what the members say.
+  } else if (target.in_containers()) {
+    auto found = local::containers_of(target.local->compose->project);
+    if (found)
+      out.machine = look_at_containers(*target.local, *found);
+    else
+      out.machine_unknown = found.error().text;
+  } else if (target.local) {
+    out.machine = look_at_machine(local::Machine(*target.local));
   }
   Target asked = target;
   if (out.machine) {
     // Nobody listens where no agent runs; a refused connection would only cost time.
     for (auto& member : asked.members) {
-      auto node = std::ranges::find(out.machine->nodes, member.name, &MachineSight::Node::name);
-      if (node != out.machine->nodes.end() && (!node->report.id || node->report.frozen)) member.endpoint.clear();
+      auto node = std::ranges::find(out.machine->nodes, member.name, &MachineSight::Part::name);
+      if (node != out.machine->nodes.end() && !node->running()) member.endpoint.clear();
     }
   }
   out.sight = observe(rest, asked, patience);
-  if (!out.machine) return out;
+  if (!target.local) return out;
   for (MemberSight& member : out.sight.members) {
     const auto* node = target.local->find_node(member.name);
     if (!node) continue;
     member.endpoint = target.local->rest_url(*node);
-    if (member.host.empty()) member.host = "127.0.0.1";
-    if (!member.port) member.port = node->pg_port;
+    // Containers publish names that only their network knows.
+    if (member.host.empty() || target.in_containers()) member.host = "127.0.0.1";
+    if (!member.port || target.in_containers()) member.port = node->pg_port;
     if (!member.status && member.state != "missing") member.state = "unreachable";
   }
+  if (!out.machine) return out;
   explain_silence(out.sight, *out.machine);
-  look_at_etcd(rest, *out.machine, patience);
+  if (!out.machine->containers) look_at_etcd(rest, *out.machine, patience);
   auto healthy = std::ranges::count_if(out.machine->etcd, &EtcdSight::healthy);
   for (const EtcdSight& member : out.machine->etcd) {
     if (!member.healthy)
@@ -182,9 +222,9 @@ FullSight look(Rest& rest, const Target& target, Duration patience) {
   }
   if (healthy * 2 <= static_cast<int64_t>(out.machine->etcd.size()))
     out.sight.problems.emplace_back("etcd has no quorum");
-  if (out.machine->pooler && state_of(*out.machine->pooler) != "running")
-    out.sight.problems.push_back(fmt::format("the pooler is {}", state_of(*out.machine->pooler)));
-  if (!out.machine->supervisor)
+  if (out.machine->pooler && !out.machine->pooler->running())
+    out.sight.problems.push_back(fmt::format("the pooler is {}", out.machine->pooler->state));
+  if (!out.machine->containers && !out.machine->supervisor)
     out.sight.problems.emplace_back("the supervisor does not run (pgdba up starts it again)");
   return out;
 }
@@ -256,17 +296,19 @@ JsonValue status_json(const Target& target, const FullSight& full, BootTime now)
     for (const EtcdSight& member : machine->etcd) {
       JsonValue item;
       item.set("name", member.name)
-          .set("client_url", member.client_url)
+          .set("client_url", member.client_url.empty() ? JsonValue() : JsonValue(member.client_url))
           .set("pid", member.pid ? JsonValue(*member.pid) : JsonValue());
-      etcd.add(item.set("state", member.state).set("healthy", member.healthy).set("leader", member.leader));
+      item.set("state", member.state).set("healthy", member.healthy);
+      etcd.add(item.set("leader", machine->containers ? JsonValue() : JsonValue(member.leader)));
     }
     supervisor.set("pid", machine->supervisor ? JsonValue(*machine->supervisor) : JsonValue());
-    out.set("etcd", std::move(etcd)).set("supervisor", std::move(supervisor));
+    out.set("etcd", std::move(etcd));
+    if (!machine->containers) out.set("supervisor", std::move(supervisor));
     if (machine->pooler && target.local) {
       JsonValue pooler;
-      pooler.set("pid", machine->pooler->id ? JsonValue(int{machine->pooler->id->pid}) : JsonValue());
-      pooler.set("state", state_of(*machine->pooler)).set("port", int{target.local->pooler_port});
-      out.set("pooler", pooler.set("restarts", machine->pooler->exits.restarts));
+      pooler.set("pid", pid_json(machine->pooler->pids.agent));
+      pooler.set("state", machine->pooler->state).set("port", int{target.local->pooler_port});
+      out.set("pooler", pooler.set("restarts", machine->containers ? JsonValue() : JsonValue(machine->pooler->restarts)));
     }
   }
   Urls urls = urls_of(target, sight);
@@ -356,17 +398,18 @@ std::string status_text(const Terminal& terminal, const Target& target, const Fu
     for (const EtcdSight& member : full.machine->etcd)
       parts.push_back(member.name + " " + (member.healthy ? (member.leader ? "leader" : "ok") : member.state));
     const auto& pooler = full.machine->pooler;
-    out += fmt::format("etcd: {}   {}supervisor: {}\n", join(parts, ", "),
-                       pooler && target.local ? fmt::format("pooler: {} on {}   ", state_of(*pooler), target.local->pooler_port) : "",
-                       full.machine->supervisor ? fmt::format("process {}", *full.machine->supervisor) : "not running");
-    if (pooler && pooler->exits.restarts > 0)
-      out += fmt::format("pooler: restarted {} times, last {}\n", pooler->exits.restarts, pooler->exits.last);
+    std::string starter = full.machine->supervisor ? fmt::format("process {}", *full.machine->supervisor) : "not running";
+    out += fmt::format("etcd: {}   {}{}\n", join(parts, ", "),
+                       pooler && target.local ? fmt::format("pooler: {} on {}   ", pooler->state, target.local->pooler_port) : "",
+                       target.in_containers() ? "containers of " + target.local->compose->folder : "supervisor: " + starter);
+    if (pooler && pooler->restarts > 0)
+      out += fmt::format("pooler: restarted {} times, last {}\n", pooler->restarts, pooler->last_exit);
     for (const auto& node : full.machine->nodes) {
-      if (node.report.exits.restarts > 0)
-        out += fmt::format("{}: agent restarted {} times, last {}\n", node.name, node.report.exits.restarts,
-                           node.report.exits.last);
+      if (node.restarts > 0)
+        out += fmt::format("{}: agent restarted {} times, last {}\n", node.name, node.restarts, node.last_exit);
     }
   }
+  if (!full.machine_unknown.empty()) out += fmt::format("the containers cannot be looked at: {}\n", full.machine_unknown);
   for (const std::string& problem : sight.problems) out += terminal.tint(Tint::warn, "! " + problem) + "\n";
   if (sight.scheduled_switchover && sight.scheduled_switchover->scheduled_at) {
     out += fmt::format("switchover scheduled at {}\n", format_utc(*sight.scheduled_switchover->scheduled_at));

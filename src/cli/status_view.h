@@ -22,26 +22,32 @@ struct EtcdSight {
   std::optional<int64_t> restarts;
 };
 
-// Beside Sight: only of managed clusters.
+// Beside Sight: only of managed clusters. From the process table, or from Docker.
 struct MachineSight {
-  struct Node {
+  struct Part {
     std::string name;
-    local::NodePids pids;
-    local::ProcessReport report;
+    local::NodePids pids;  // the pooler's is that of an agent; of containers there are none
+    std::string state;     // running, stopped, killed, frozen, crashed, down
+    int64_t restarts = 0;
+    std::string last_exit;  // empty: never
+    [[nodiscard]] bool running() const { return state == "running"; }
   };
-  std::vector<Node> nodes;
+  std::vector<Part> nodes;
   std::vector<EtcdSight> etcd;
-  std::optional<local::ProcessReport> pooler;  // none: the cluster has none
+  std::optional<Part> pooler;  // none: the cluster has none
+  bool containers = false;     // Docker starts again what ends; else the supervisor does
   std::optional<int> supervisor;
 };
 
 struct FullSight {
   Sight sight;
   std::optional<MachineSight> machine;
+  std::string machine_unknown;  // why Docker could not be asked
 };
 
-// One round for everything: members and, for a managed cluster, etcd. The caller acts as the cluster's user.
-FullSight look(Rest& rest, const Target& target, Duration patience);
+// One round for everything: members and, for a managed cluster, etcd. The caller acts as the cluster's user. Without the
+// containers it costs no call of `docker`.
+FullSight look(Rest& rest, const Target& target, Duration patience, bool containers = true);
 
 struct Url {
   std::string psql;  // a command to paste

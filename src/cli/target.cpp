@@ -1,6 +1,8 @@
 #include "cli/target.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -21,9 +23,9 @@ bool names_port(std::string_view url) {
                                     : authority.find(':') != std::string_view::npos;
 }
 
-Outcome<Target> managed_target(const Registered& entry) {
-  auto identity = local::choose_identity(entry.root);
-  if (!identity) return tl::unexpected(as_failure(identity.error()));
+Outcome<Target> registered_target(const Registered& entry) {
+  auto identity = identity_at(entry.root);
+  if (!identity) return tl::unexpected(identity.error());
   local::ActAs act(*identity);
   auto cluster = local::read_cluster_file(entry.root);
   if (!cluster) {
@@ -34,14 +36,7 @@ Outcome<Target> managed_target(const Registered& entry) {
              : cluster.error().text,
         gone ? fmt::format("pgdba up --name {}   or   pgdba cluster forget --name {}", entry.name, entry.name) : "");
   }
-  Target out;
-  out.name = entry.name;
-  out.managed = true;
-  out.scope = cluster->name;
-  for (const auto& node : cluster->nodes) out.members.push_back({node.name, cluster->rest_url(node)});
-  if (auto secret = local::read_rest_secret(*cluster)) out.credentials = {local::kRestUser, std::move(*secret)};
-  out.local = std::move(*cluster);
-  return out;
+  return managed_target(*cluster);
 }
 
 Outcome<Target> external_target(const Context& context, const Registered& entry) {
@@ -68,14 +63,14 @@ Outcome<Target> with_tls(Target target) {
 
 Outcome<Target> by_name(const Context& context, const std::vector<Registered>& known, const std::string& name) {
   auto found = std::ranges::find(known, name, &Registered::name);
-  if (found != known.end()) return found->managed ? managed_target(*found) : external_target(context, *found);
+  if (found != known.end()) return found->managed ? registered_target(*found) : external_target(context, *found);
   // The registry may have been lost, or belong to another HOME: the folder says that the cluster exists.
   std::string root = local::default_root(name);
   if (!local::problem_with_name(name) && local::exists(local::cluster_file_path(root))) {
     Registered entry;
     entry.name = name;
     entry.root = root;
-    return managed_target(entry);
+    return registered_target(entry);
   }
   std::vector<std::string> names;
   for (const Registered& entry : known) names.push_back(entry.name);
@@ -179,8 +174,28 @@ Outcome<Target> find_managed(const Context& context, const TargetOptions& option
   return found;
 }
 
+Target managed_target(const local::ClusterFile& cluster) {
+  Target out;
+  out.name = cluster.name;
+  out.managed = true;
+  out.scope = cluster.compose ? cluster.compose->scope : cluster.name;
+  for (const auto& node : cluster.nodes) out.members.push_back({node.name, cluster.rest_url(node)});
+  if (auto secret = local::read_rest_secret(cluster))
+    out.credentials = {cluster.compose ? cluster.compose->rest_user : local::kRestUser, std::move(*secret)};
+  out.local = cluster;
+  return out;
+}
+
 Outcome<local::Identity> identity_of(const Target& target) {
-  auto identity = local::choose_identity(target.local ? target.local->root : "");
+  return identity_at(target.local ? target.local->root : "");
+}
+
+Outcome<local::Identity> identity_at(const std::string& root) {
+  // PostgreSQL's processes never run as root, so a cluster file of root's is of containers.
+  struct stat info {};
+  if (::getuid() == 0 && ::lstat(local::cluster_file_path(root).c_str(), &info) == 0 && info.st_uid == 0)
+    return local::current_identity();
+  auto identity = local::choose_identity(root);
   if (!identity) return tl::unexpected(as_failure(identity.error()));
   return *identity;
 }

@@ -34,6 +34,7 @@ struct Target {
 
   // Of those members that have one.
   [[nodiscard]] std::vector<std::string> endpoints() const;
+  [[nodiscard]] bool in_containers() const { return local && local->compose; }
   [[nodiscard]] std::string flag() const;  // " --name x" for a command to copy; empty when it can be left out
   bool named_explicitly = false;
 };
@@ -43,6 +44,10 @@ Outcome<Target> find_target(const Context& context, const TargetOptions& options
 Outcome<Target> find_managed(const Context& context, const TargetOptions& options, std::string_view verb);
 // As the cluster's user, while the result lives.
 Outcome<local::Identity> identity_of(const Target& target);
+// Of the cluster in this folder. Containers are driven by whoever calls, so what is kept about them is the caller's.
+Outcome<local::Identity> identity_at(const std::string& root);
+// A cluster that `up` made, with its credentials; the caller acts as its user.
+Target managed_target(const local::ClusterFile& cluster);
 
 std::shared_ptr<net::TlsContext> tls_for(const std::vector<std::string>& urls, const std::string& cacert,
                                          std::string& problem);

@@ -5,16 +5,17 @@
 // leader, a write that it acknowledged, every other node streaming, a write that came through the pooler.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "cli/commands.h"
-#include "cli/status_view.h"
 #include "cli/up_plan.h"
+#include "cli/up_ready.h"
 #include "cli/up_wait.h"
 #include "local/files.h"
 #include "local/machine.h"
 #include "local/node_files.h"
 #include "local/programs.h"
-#include "local/secrets.h"
 
 namespace pgdba::cli {
 
@@ -22,48 +23,6 @@ namespace {
 
 using local::ClusterFile;
 using local::Machine;
-
-Target target_of(const Context& context, const ClusterFile& cluster) {
-  Target out;
-  out.name = cluster.name;
-  out.scope = cluster.name;
-  out.managed = true;
-  for (const auto& node : cluster.nodes) out.members.push_back({node.name, cluster.rest_url(node)});
-  if (auto secret = local::read_rest_secret(cluster)) out.credentials = {local::kRestUser, std::move(*secret)};
-  out.local = cluster;
-  auto known = context.registry.read();
-  out.named_explicitly = known && known->size() > 1;
-  return out;
-}
-
-std::string what_to_type(const Terminal& terminal, const Target& target, const Urls& urls) {
-  std::string flag = target.flag();
-  auto bold = [&](const std::string& text) { return terminal.tint(Tint::bold, text); };
-  std::string out;
-  if (!urls.pooler.libpq.empty()) {
-    out += "\nApplications connect to the pooler, which follows the leader and holds transactions while it moves:\n";
-    out += "  " + bold(urls.pooler.psql) + "\n";
-    out += "  libpq  " + urls.pooler.libpq + "\n";
-    out += "  JDBC   " + urls.pooler.jdbc + "\n";
-    out += "  reads  " + urls.pooler_ro + "   (any database: NAME_ro is NAME on a replica)\n";
-  }
-  out += "\nTo connect to the nodes themselves, type the first line, then plain `psql` is the leader:\n";
-  out += "  " + bold(to_type(fmt::format("eval \"$(pgdba env{})\"", flag))) + "\n";
-  out += "  " + urls.psql + "\n";
-  out += "  libpq  " + urls.libpq + "\n";
-  out += "  JDBC   " + urls.jdbc + "\n";
-  out += "  REST   " + join(urls.rest, "  ") + "\n";
-  out += "To break it and watch it heal:\n";
-  out += fmt::format("  {}   {}   {}\n", bold(to_type("pgdba status" + flag + " --watch")),
-                     bold(to_type("pgdba kill" + flag + " primary")), bold(to_type("pgdba start" + flag)));
-  return out;
-}
-
-void print_ready(const Context& context, const Target& target, const FullSight& full) {
-  const Terminal& terminal = context.terminal;
-  print_status(terminal, target, full, context.loop.now());
-  if (terminal.table()) terminal.data(what_to_type(terminal, target, urls_of(target, full.sight)));
-}
 
 Outcome<void> check_options(const UpOptions& options) {
   std::string problem;
@@ -124,23 +83,28 @@ Outcome<void> wait_ready(Context& context, const UpPlan& plan, const Machine& ma
     if (auto done = local::write_specs(cluster, machine.names()); !done)
       return tl::unexpected(as_failure(done.error()));
   }
-  if (auto done = waiting.leader(); !done) return done;
-  terminal.phase(fmt::format("{} leads", *waiting.full().sight.leader));
-  if (auto done = waiting.replicas(); !done) return done;
-  size_t others = cluster.nodes.size() - 1;
-  if (others > 0) terminal.phase(fmt::format("{} node{} from it", others, others == 1 ? " streams" : "s stream"));
-  if (auto done = waiting.synchronous(); !done) return done;
-  if (auto done = waiting.write(); !done) return done;
-  if (auto done = waiting.pooler(); !done) return done;
-  terminal.phase("a write through the pooler was acknowledged: ready");
-  waiting.settle();
-  return {};
+  return wait_serving(terminal, waiting, cluster);
+}
+
+// Asked for, or what the cluster of this name is.
+Outcome<bool> in_containers(const Context& context, const UpOptions& options) {
+  if (options.docker) return true;
+  auto known = context.registry.read();
+  if (!known) return tl::unexpected(known.error());
+  auto entry = std::ranges::find(*known, options.name, &Registered::name);
+  bool docker = entry != known->end() && !entry->compose.empty();
+  if (!docker && !options.compose_dir.empty())
+    return give_up(Exit::usage, "--compose-dir goes with --docker", "pgdba up --docker --compose-dir " + options.compose_dir);
+  return docker;
 }
 
 }  // namespace
 
 Done up(Context& context, const UpOptions& options) {
   Terminal& terminal = context.terminal;
+  auto containers = in_containers(context, options);
+  if (!containers) return tl::unexpected(containers.error());
+  if (*containers) return up_docker(context, options);
   if (auto good = check_options(options); !good) return tl::unexpected(good.error());
   auto root = find_root(context, options);
   if (!root) return tl::unexpected(root.error());
@@ -197,7 +161,8 @@ Done up(Context& context, const UpOptions& options) {
   }
   auto started = want_all(context, machine);
   if (!started) return tl::unexpected(started.error());
-  Target target = target_of(context, cluster);
+  Target target = managed_target(cluster);
+  target.named_explicitly = several_known(context);
   bool had_supervisor = machine.supervisor().has_value();
   if (machine.supervisor_is_another_program()) {
     terminal.warn(
@@ -214,7 +179,7 @@ Done up(Context& context, const UpOptions& options) {
   if (!supervisor) return tl::unexpected(as_failure(supervisor.error()));
 
   auto patience = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(options.timeout_s));
-  Waiting waiting(context, target, machine, context.loop.after(patience));
+  Waiting waiting(context, target, [&] { return never_starts(machine, target); }, context.loop.after(patience));
   if (!plan->is_new) waiting.look_now();
   if (!plan->is_new && started->empty() && had_supervisor && waiting.full().sight.healthy()) {
     if (auto wrote = waiting.write(); !wrote) return tl::unexpected(wrote.error());
@@ -228,9 +193,7 @@ Done up(Context& context, const UpOptions& options) {
                  : started->empty() ? fmt::format("{}: waiting until it is healthy", cluster.name)
                                     : fmt::format("{}: starting {}", cluster.name, join(*started, ", ")));
   if (auto done = wait_ready(context, *plan, machine, waiting); !done) return tl::unexpected(done.error());
-  if (plan->is_new) {
-    terminal.say("A node's name says where it started, not its role: after a failover pg-primary may be a replica.");
-  }
+  if (plan->is_new) terminal.say(kNamesAreNoRoles);
   print_ready(context, target, waiting.full());
   return Exit::done;
 }

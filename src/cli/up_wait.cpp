@@ -26,10 +26,10 @@ std::string last_lines(const local::ClusterFile& cluster, const std::string& nam
 
 }  // namespace
 
-Waiting::Waiting(Context& context, const Target& target, const local::Machine& machine, BootTime deadline)
+Waiting::Waiting(Context& context, const Target& target, std::function<std::optional<Failure>()> hopeless, BootTime deadline)
     : context_(context),
       target_(target),
-      machine_(machine),
+      hopeless_(std::move(hopeless)),
       rest_(context.loop, target.credentials, target.tls),
       deadline_(deadline) {}
 
@@ -44,8 +44,8 @@ Outcome<void> Waiting::peer(const local::ClusterFile::Etcd& member) {
 
 Outcome<void> Waiting::etcd() {
   return until("three etcd members to find a leader", [&] {
-    look_now();
-    return std::ranges::all_of(full_.machine->etcd, &EtcdSight::healthy);
+    look_closely();
+    return full_.machine && std::ranges::all_of(full_.machine->etcd, &EtcdSight::healthy);
   });
 }
 
@@ -58,34 +58,50 @@ Outcome<void> Waiting::first_node(const std::string& name) {
 }
 
 Outcome<void> Waiting::leader() {
-  return until("a leader", [&] {
+  // The passwords of containers come from people. One that the database does not take keeps its own agent out, too, and time
+  // does not mend it.
+  std::string denied;
+  BootTime next = context_.loop.after(2s);
+  auto done = until("a leader", [&] {
     look_now();
-    return full_.sight.leader && full_.sight.leader_answers;
+    if (full_.sight.leader && full_.sight.leader_answers) return true;
+    if (!target_.in_containers() || context_.loop.now() < next) return false;
+    next = context_.loop.after(1s);
+    for (const auto& node : cluster().nodes) {
+      auto written = write_once(context_.loop, cluster(), node.pg_port, 500ms);
+      if (!written && written.error().code == Errc::denied) denied = written.error().text;
+    }
+    return !denied.empty();
   });
+  if (!denied.empty()) return tl::unexpected(wrong_password(denied));
+  return done;
 }
 
 Outcome<void> Waiting::write() {
   std::string why;
+  bool denied = false;
   auto done = until("the leader to acknowledge a write", [&] {
-    const auto* node = full_.sight.leader ? machine_.cluster().find_node(*full_.sight.leader) : nullptr;
+    const auto* node = full_.sight.leader ? cluster().find_node(*full_.sight.leader) : nullptr;
     auto patience = std::min<Duration>(deadline_ - context_.loop.now(), 5s);
-    auto written = node ? write_once(context_.loop, machine_.cluster(), node->pg_port, patience)
+    auto written = node ? write_once(context_.loop, cluster(), node->pg_port, patience)
                         : fail(Errc::unavailable, "no leader");
     if (!written) {
       why = written.error().text;
       look_now();
     }
-    return written.has_value();
+    denied = !written && written.error().code == Errc::denied && target_.in_containers();
+    return written.has_value() || denied;
   });
+  if (denied) return tl::unexpected(wrong_password(why));
   if (!done) done.error().text += ": " + why;
   return done;
 }
 
 Outcome<void> Waiting::pooler() {
-  const local::ClusterFile& cluster = machine_.cluster();
+  const local::ClusterFile& cluster = *target_.local;
   if (cluster.pooler_port == 0) return {};
   std::string why;
-  bool may_ask = false;
+  bool may_ask = target_.in_containers();  // there the role got its password when the database was made
   auto done = until("the pooler to pass on a write", [&] {
     const auto* node = full_.sight.leader ? cluster.find_node(*full_.sight.leader) : nullptr;
     auto patience = std::min<Duration>(deadline_ - context_.loop.now(), 5s);
@@ -107,7 +123,7 @@ Outcome<void> Waiting::replicas() {
   return until("every other node to stream", [&] {
     look_now();
     const Sight& sight = full_.sight;
-    return sight.leader_answers && sight.members.size() >= machine_.cluster().nodes.size() &&
+    return sight.leader_answers && sight.members.size() >= cluster().nodes.size() &&
            std::ranges::all_of(sight.members, [&](const MemberSight& member) {
              return sight.leader == member.name || member.state == "streaming";
            });
@@ -135,12 +151,17 @@ Outcome<void> Waiting::synchronous() {
 
 void Waiting::settle() {
   BootTime enough = context_.loop.after(1s);
-  for (look_now(); !full_.sight.healthy() && context_.loop.now() < enough; look_now()) std::this_thread::sleep_for(kPoll);
+  for (look_closely(); !full_.sight.healthy() && context_.loop.now() < enough; look_closely()) std::this_thread::sleep_for(kPoll);
+}
+
+Failure Waiting::wrong_password(const std::string& why) const {
+  return {Exit::failed, "PostgreSQL does not take POSTGRES_PASSWORD of .env: " + why,
+          fmt::format("put the password that the database has into {}/.env, then: pgdba up{}", cluster().compose->folder, target_.flag())};
 }
 
 Outcome<void> Waiting::until(const std::string& what, const std::function<bool()>& holds) {
   while (!holds()) {
-    if (auto broken = never_starts(); broken) return tl::unexpected(*broken);
+    if (auto broken = hopeless_(); broken) return tl::unexpected(*broken);
     if (context_.loop.now() >= deadline_) {
       std::string seen = full_.sight.problems.empty() ? "" : " Seen last: " + join(full_.sight.problems, "; ") + ".";
       return give_up(Exit::timed_out,
@@ -152,14 +173,32 @@ Outcome<void> Waiting::until(const std::string& what, const std::function<bool()
   return {};
 }
 
-std::optional<Failure> Waiting::never_starts() const {
-  for (const std::string& name : machine_.names()) {
-    auto report = machine_.report(name);
+Outcome<void> wait_serving(Terminal& terminal, Waiting& waiting, const local::ClusterFile& cluster) {
+  if (auto done = waiting.leader(); !done) return done;
+  terminal.phase(fmt::format("{} leads", *waiting.full().sight.leader));
+  if (auto done = waiting.replicas(); !done) return done;
+  size_t others = cluster.nodes.size() - 1;
+  if (others > 0) terminal.phase(fmt::format("{} node{} from it", others, others == 1 ? " streams" : "s stream"));
+  if (auto done = waiting.synchronous(); !done) return done;
+  // Docker asks its members only each two seconds.
+  if (cluster.compose) {
+    if (auto done = waiting.etcd(); !done) return done;
+  }
+  if (auto done = waiting.write(); !done) return done;
+  if (auto done = waiting.pooler(); !done) return done;
+  terminal.phase("a write through the pooler was acknowledged: ready");
+  waiting.settle();
+  return {};
+}
+
+std::optional<Failure> never_starts(const local::Machine& machine, const Target& target) {
+  for (const std::string& name : machine.names()) {
+    auto report = machine.report(name);
     if (report.exits.restarts < kTooOften || report.id) continue;
     return Failure{Exit::failed,
                    fmt::format("{} {}, {} times so far. Its last lines:{}", name, report.exits.last,
-                               report.exits.restarts, last_lines(machine_.cluster(), name)),
-                   fmt::format("pgdba logs{} {}", target_.flag(), name)};
+                               report.exits.restarts, last_lines(machine.cluster(), name)),
+                   fmt::format("pgdba logs{} {}", target.flag(), name)};
   }
   return std::nullopt;
 }

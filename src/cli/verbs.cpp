@@ -1,4 +1,4 @@
-// `pgdba stop|start|kill|freeze|thaw TARGET`: faults by name, the native form of `docker compose stop pg-primary`.
+// `pgdba stop|start|kill|freeze|thaw TARGET`: faults by name, on processes; verbs_docker.cpp has them for containers.
 //
 // The effect on the processes is done and verified first. Then, if the leader was hit, the command goes on watching
 // until another one takes writes, and says how long they were away; that wait is not the command's success.
@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "cli/commands.h"
 #include "cli/status_view.h"
+#include "cli/verb_parts.h"
 #include "cli/write_probe.h"
 #include "local/files.h"
 #include "local/machine.h"
@@ -25,6 +26,40 @@ using local::Reached;
 Duration seconds(double s) {
   return std::chrono::duration_cast<Duration>(std::chrono::duration<double>(s));
 }
+
+// Processes of this machine.
+class Processes : public Parts {
+ public:
+  Processes(Context& context, const Target& target, const local::Identity& identity, double timeout_s)
+      : context_(context), target_(target), machine_(*target.local), identity_(identity), timeout_s_(timeout_s), flag_(target.flag()) {}
+
+  [[nodiscard]] std::vector<std::string> names() const override { return machine_.names(); }
+  [[nodiscard]] bool is_down(const std::string& name) const override { return !machine_.report(name).id; }
+  [[nodiscard]] bool is_frozen(const std::string& name) const override { return machine_.report(name).frozen; }
+  [[nodiscard]] std::string etcd_leader() const override {
+    Rest rest(context_.loop, target_.credentials, target_.tls);
+    FullSight full = look(rest, target_, 400ms);
+    auto leader = std::ranges::find_if(full.machine->etcd, &EtcdSight::leader);
+    return leader == full.machine->etcd.end() ? std::string() : leader->name;
+  }
+  [[nodiscard]] bool wants_start(const std::string& name) const override {
+    return is_down(name) || machine_.report(name).want != local::Want::up;
+  }
+  [[nodiscard]] double ttl_s() const override { return machine_.cluster().profile == local::Profile::fast ? 3 : 10; }
+  Outcome<std::string> act(Verb verb, const std::string& name) override;
+
+ private:
+  Outcome<std::string> start(const std::string& name);
+
+  Context& context_;
+  const Target& target_;
+  Machine machine_;
+  const local::Identity& identity_;
+  double timeout_s_;
+  std::string flag_;
+};
+
+}  // namespace
 
 const char* past(Verb verb) {
   switch (verb) {
@@ -48,24 +83,55 @@ const char* infinitive(Verb verb) {
   return "";
 }
 
+Outcome<std::string> Processes::start(const std::string& name) {
+  auto report = machine_.report(name);
+  if (report.id && report.want == local::Want::up) return fmt::format("{} runs already", name);
+  machine_.supervised().forget_exits(name);
+  if (auto done = machine_.want(name, local::Want::up); !done) return tl::unexpected(as_failure(done.error()));
+  if (auto supervisor = machine_.ensure_supervisor(identity_); !supervisor)
+    return tl::unexpected(as_failure(supervisor.error()));
+  auto id = machine_.wait_started(name, 15s);
+  if (!id) return tl::unexpected(as_failure(id.error(), "pgdba logs" + flag_ + " supervisor"));
+  return fmt::format("started {} (process {})", name, id->pid);
+}
+
+Outcome<std::string> Processes::act(Verb verb, const std::string& name) {
+  if (verb == Verb::start) return start(name);
+  const bool wakes_or_freezes = verb == Verb::freeze || verb == Verb::thaw;
+  if (wakes_or_freezes && is_down(name) && machine_.processes(name).empty()) {
+    return give_up(Exit::failed, fmt::format("{} does not run, so it cannot be {}", name, past(verb)),
+                   fmt::format("pgdba start{} {}", flag_, name));
+  }
+  Result<Reached> reached = fail(Errc::bug, "");
+  switch (verb) {
+    case Verb::stop: reached = machine_.stop(name, seconds(timeout_s_)); break;
+    case Verb::kill: reached = machine_.kill(name); break;
+    case Verb::freeze: reached = machine_.freeze(name); break;
+    case Verb::thaw: reached = machine_.thaw(name); break;
+    case Verb::start: break;
+  }
+  if (!reached) return tl::unexpected(as_failure(reached.error()));
+  if (reached->pids.empty()) return fmt::format("{} did not run; it stays down until `pgdba start {}`", name, name);
+  std::string line = fmt::format("{} {}: {}", past(verb), name, describe(*reached));
+  if (reached->killed) line += fmt::format(" (killed, because it did not stop within {:.0f} s)", timeout_s_);
+  return line;
+}
+
+namespace {
+
 class Action {
  public:
-  Action(Context& context, const VerbOptions& options, const Target& target)
-      : context_(context),
-        options_(options),
-        target_(target),
-        machine_(*target.local),
-        rest_(context.loop, target.credentials, target.tls) {}
+  Action(Context& context, const VerbOptions& options, const Target& target, Parts& parts)
+      : context_(context), options_(options), target_(target), parts_(parts), rest_(context.loop, target.credentials, target.tls) {}
 
-  Done run(const local::Identity& identity);
+  Done run();
 
  private:
   Outcome<std::vector<std::string>> resolve();
   Outcome<std::string> resolve_one(const std::string& what);
-  Outcome<void> act(const std::string& name, const local::Identity& identity);
-  Outcome<void> start(const std::string& name, const local::Identity& identity);
-  [[nodiscard]] bool is_down(const std::string& name) const { return !machine_.report(name).id; }
-  [[nodiscard]] bool is_frozen(const std::string& name) const { return machine_.report(name).frozen; }
+  [[nodiscard]] bool is_down(const std::string& name) const { return parts_.is_down(name); }
+  [[nodiscard]] bool is_frozen(const std::string& name) const { return parts_.is_frozen(name); }
+  [[nodiscard]] const local::ClusterFile& cluster() const { return *target_.local; }
   void tell(const std::string& line) const;
   void watch_failover(const WriteProbe* probe);
   Outcome<void> watch_return(const std::vector<std::string>& names);
@@ -73,7 +139,7 @@ class Action {
   Context& context_;
   const VerbOptions& options_;
   const Target& target_;
-  Machine machine_;
+  Parts& parts_;
   Rest rest_;
   Sight before_;
 };
@@ -83,11 +149,11 @@ void Action::tell(const std::string& line) const {
 }
 
 Outcome<std::string> Action::resolve_one(const std::string& what) {
-  auto names = machine_.names();
+  auto names = parts_.names();
   if (std::ranges::find(names, what) != names.end()) return what;
   bool wakes = options_.verb == Verb::start || options_.verb == Verb::thaw;
   if (what == "primary" || what == "leader") {
-    if (before_.leader && machine_.cluster().find_node(*before_.leader)) {
+    if (before_.leader && cluster().find_node(*before_.leader)) {
       if (wakes)
         return give_up(Exit::usage, fmt::format("the primary is {}, and it runs", *before_.leader),
                        fmt::format("pgdba {}   for everything that is down", infinitive(options_.verb)));
@@ -97,7 +163,7 @@ Outcome<std::string> Action::resolve_one(const std::string& what) {
   }
   if (what == "replica") {
     for (const MemberSight& member : before_.members) {
-      bool suits = member.name != before_.leader && machine_.cluster().find_node(member.name);
+      bool suits = member.name != before_.leader && cluster().find_node(member.name);
       if (suits &&
           (wakes ? is_down(member.name) || is_frozen(member.name) : !is_down(member.name) && !is_frozen(member.name)))
         return member.name;
@@ -105,10 +171,7 @@ Outcome<std::string> Action::resolve_one(const std::string& what) {
     return give_up(Exit::failed, wakes ? "no replica is down" : "no replica runs now", "pgdba status" + target_.flag());
   }
   if (what == "etcd-leader") {
-    FullSight full = look(rest_, target_, 400ms);
-    for (const EtcdSight& member : full.machine->etcd) {
-      if (member.leader) return member.name;
-    }
+    if (std::string leader = parts_.etcd_leader(); !leader.empty()) return leader;
     return give_up(Exit::failed, "etcd has no leader now", "pgdba status" + target_.flag());
   }
   names.insert(names.end(), {"primary", "replica", "etcd-leader", "all"});
@@ -125,13 +188,13 @@ Outcome<std::vector<std::string>> Action::resolve() {
   if (wanted.empty() && !wakes) {
     return give_up(Exit::usage, fmt::format("say what to {}", infinitive(options_.verb)),
                    fmt::format("pgdba {} TARGET   with one of: {}, primary, replica, etcd-leader, all",
-                               infinitive(options_.verb), join(machine_.names(), ", ")));
+                               infinitive(options_.verb), join(parts_.names(), ", ")));
   }
   if (wanted.empty()) wanted = {"all"};
   for (const std::string& what : wanted) {
     if (what == "all") {
-      for (const std::string& name : machine_.names()) {
-        bool suits = options_.verb == Verb::start  ? is_down(name) || machine_.report(name).want != local::Want::up
+      for (const std::string& name : parts_.names()) {
+        bool suits = options_.verb == Verb::start  ? parts_.wants_start(name)
                      : options_.verb == Verb::thaw ? is_frozen(name)
                                                    : true;
         if (suits) out.push_back(name);
@@ -145,52 +208,10 @@ Outcome<std::vector<std::string>> Action::resolve() {
   return out;
 }
 
-Outcome<void> Action::start(const std::string& name, const local::Identity& identity) {
-  auto report = machine_.report(name);
-  if (report.id && report.want == local::Want::up) {
-    tell(fmt::format("{} runs already", name));
-    return {};
-  }
-  machine_.supervised().forget_exits(name);
-  if (auto done = machine_.want(name, local::Want::up); !done) return tl::unexpected(as_failure(done.error()));
-  if (auto supervisor = machine_.ensure_supervisor(identity); !supervisor)
-    return tl::unexpected(as_failure(supervisor.error()));
-  auto id = machine_.wait_started(name, 15s);
-  if (!id) return tl::unexpected(as_failure(id.error(), "pgdba logs" + target_.flag() + " supervisor"));
-  tell(fmt::format("started {} (process {})", name, id->pid));
-  return {};
-}
-
-Outcome<void> Action::act(const std::string& name, const local::Identity& identity) {
-  if (options_.verb == Verb::start) return start(name, identity);
-  const bool wakes_or_freezes = options_.verb == Verb::freeze || options_.verb == Verb::thaw;
-  if (wakes_or_freezes && is_down(name) && machine_.processes(name).empty()) {
-    return give_up(Exit::failed, fmt::format("{} does not run, so it cannot be {}", name, past(options_.verb)),
-                   fmt::format("pgdba start{} {}", target_.flag(), name));
-  }
-  Result<Reached> reached = fail(Errc::bug, "");
-  switch (options_.verb) {
-    case Verb::stop: reached = machine_.stop(name, seconds(options_.timeout_s)); break;
-    case Verb::kill: reached = machine_.kill(name); break;
-    case Verb::freeze: reached = machine_.freeze(name); break;
-    case Verb::thaw: reached = machine_.thaw(name); break;
-    case Verb::start: break;
-  }
-  if (!reached) return tl::unexpected(as_failure(reached.error()));
-  if (reached->pids.empty()) {
-    tell(fmt::format("{} did not run; it stays down until `pgdba start {}`", name, name));
-    return {};
-  }
-  std::string line = fmt::format("{} {}: {}", past(options_.verb), name, describe(*reached));
-  if (reached->killed) line += fmt::format(" (killed, because it did not stop within {:.0f} s)", options_.timeout_s);
-  tell(line);
-  return {};
-}
-
 // Not part of success: the cluster may be unable to fail over, and that can be what somebody wants to see.
 void Action::watch_failover(const WriteProbe* probe) {
   const std::string& old = *before_.leader;
-  double ttl = machine_.cluster().profile == local::Profile::fast ? 3 : 10;
+  double ttl = parts_.ttl_s();
   auto give_up = context_.loop.after(seconds(ttl + 7));
   std::string leader;
   while (leader.empty() && context_.loop.now() < give_up) {
@@ -215,7 +236,7 @@ Outcome<void> Action::watch_return(const std::vector<std::string>& names) {
   auto deadline = context_.loop.after(seconds(options_.timeout_s));
   std::vector<std::string> waiting;
   for (const std::string& name : names) {
-    if (machine_.is_node(name)) waiting.push_back(name);
+    if (cluster().find_node(name)) waiting.push_back(name);
   }
   FullSight full;
   while (!waiting.empty() && context_.loop.now() < deadline) {
@@ -237,7 +258,7 @@ Outcome<void> Action::watch_return(const std::vector<std::string>& names) {
                  fmt::format("pgdba status{0}   pgdba logs{0} {1}", target_.flag(), waiting.front()));
 }
 
-Done Action::run(const local::Identity& identity) {
+Done Action::run() {
   const Terminal& terminal = context_.terminal;
   before_ = look(rest_, target_, 400ms).sight;
   auto names = resolve();
@@ -253,7 +274,7 @@ Done Action::run(const local::Identity& identity) {
   bool harms = options_.verb == Verb::stop || options_.verb == Verb::kill || options_.verb == Verb::freeze;
   bool hits_leader =
       harms && before_.leader && before_.leader_answers && std::ranges::find(*names, *before_.leader) != names->end();
-  bool others_stay = std::ranges::any_of(machine_.cluster().nodes, [&](const auto& node) {
+  bool others_stay = std::ranges::any_of(cluster().nodes, [&](const auto& node) {
     return std::ranges::find(*names, node.name) == names->end() && !is_down(node.name) && !is_frozen(node.name);
   });
   std::optional<WriteProbe> probe;
@@ -264,7 +285,9 @@ Done Action::run(const local::Identity& identity) {
   }
   context_.terminal.restart_clock();
   for (const std::string& name : *names) {
-    if (auto done = act(name, identity); !done) return tl::unexpected(done.error());
+    auto done = parts_.act(options_.verb, name);
+    if (!done) return tl::unexpected(done.error());
+    tell(*done);
   }
   if (watches) watch_failover(&*probe);
   if (!harms && options_.wait) {
@@ -275,9 +298,14 @@ Done Action::run(const local::Identity& identity) {
 
 }  // namespace
 
+Done act_on_parts(Context& context, const VerbOptions& options, const Target& target, Parts& parts) {
+  return Action(context, options, target, parts).run();
+}
+
 Done act_on(Context& context, const VerbOptions& options) {
   auto target = find_managed(context, options.target, infinitive(options.verb));
   if (!target) return tl::unexpected(target.error());
+  if (target->in_containers()) return act_on_docker(context, options, *target);
   auto identity = identity_of(*target);
   if (!identity) return tl::unexpected(identity.error());
   local::ActAs act(*identity);
@@ -285,7 +313,8 @@ Done act_on(Context& context, const VerbOptions& options) {
     context.terminal.say(fmt::format("waiting for another pgdba command (process {})", pid));
   });
   if (!lock) return tl::unexpected(as_failure(lock.error()));
-  return Action(context, options, *target).run(*identity);
+  Processes parts(context, *target, *identity, options.timeout_s);
+  return Action(context, options, *target, parts).run();
 }
 
 }  // namespace pgdba::cli

@@ -39,6 +39,11 @@ Task<Result<void>> connect_and_write(net::Loop& loop, net::PgTarget target, Boot
   co_return Result<void>{};
 }
 
+Task<Result<void>> connect_only(net::Loop& loop, net::PgTarget target, BootTime deadline) {
+  net::PgConnection db(loop);
+  co_return co_await db.connect(std::move(target), deadline);
+}
+
 }  // namespace
 
 struct WriteProbe::Impl {
@@ -111,6 +116,19 @@ Result<void> write_once(net::Loop& loop, const local::ClusterFile& cluster, uint
   net::forget_libpq_environment();
   BootTime deadline = loop.after(patience);
   return net::run_blocking(loop, connect_and_write(loop, pg_target(cluster, port), deadline), deadline + 100ms);
+}
+
+Result<void> log_in(net::Loop& loop, uint16_t port, const std::string& user, const Secret& password, Duration patience) {
+  net::forget_libpq_environment();
+  net::PgTarget target;
+  target.host = "127.0.0.1";
+  target.port = port;
+  target.user = user;
+  target.password = password;
+  target.application_name = "pgdba_up";
+  target.sslmode = "disable";
+  BootTime deadline = loop.after(patience);
+  return net::run_blocking(loop, connect_only(loop, std::move(target), deadline), deadline + 100ms);
 }
 
 }  // namespace pgdba::cli

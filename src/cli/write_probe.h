@@ -36,4 +36,7 @@ class WriteProbe {
 // One write on the node at this port, acknowledged by PostgreSQL (in synchronous mode that includes the standbys).
 Result<void> write_once(net::Loop& loop, const local::ClusterFile& cluster, uint16_t port, Duration patience);
 
+// denied: the node at this port does not take this password of the user.
+Result<void> log_in(net::Loop& loop, uint16_t port, const std::string& user, const Secret& password, Duration patience);
+
 }  // namespace pgdba::cli
