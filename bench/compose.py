@@ -93,12 +93,12 @@ def measure(stack, fault, pooled):
 def memory(stack):
     """MB of the leader's agent and of the pooler, idle: resident."""
     def resident(container, word):
-        lines = [line.split(None, 1) for line in docker("top", container, "-eo", "rss,args").splitlines()[1:]]
-        sizes = [int(size) for size, command in lines if word in command and "tini" not in command]
+        lines = [line.split(None, 2) for line in docker("top", container, "-eo", "pid,rss,args").splitlines()[1:]]
+        sizes = [int(size) for _, size, command in lines if word in command and "tini" not in command]
         assert sizes, (container, word, lines)
         return max(sizes) / 1024
     stack.go_home()
-    time.sleep(5)
+    time.sleep(30)  # both tidy up a quarter of a minute after they started
     agent = "pgdba agent" if stack.files == STACKS["pgdba"]["files"] else "patroni"
     return {"agent": resident("pg-primary", agent), "pooler": resident("pgbouncer", "pgbouncer" if agent == "patroni" else "pgdba pooler")}
 
