@@ -144,8 +144,8 @@ class Stack:
         assert len(leaders) == 1, leaders
         return leaders[0]
 
-    def healthy(self):
-        """One leader, every other node replicates without lag, and a write through 6432 is acknowledged. Asserts, or returns True."""
+    def healthy(self, entry=6432):
+        """One leader, every other node replicates without lag, and a write through `entry` is acknowledged. Asserts, or returns True."""
         members = self.members()
         leader = self.leader()
         assert set(members) == set(NODES), members
@@ -153,7 +153,7 @@ class Stack:
             assert name == leader or (member["state"] in REPLICATING and member["role"] != "leader" and member.get("lag", 1) == 0), members
         port = NODES[leader][0]
         assert self.sql("select count(*) from pg_stat_replication where state = 'streaming'", port) == ("2",)
-        assert self.sql("select pg_is_in_recovery(), pg_current_xact_id()")[0] == "f"
+        assert self.sql("select pg_is_in_recovery(), pg_current_xact_id()", entry)[0] == "f"
         return True
 
     def wait_healthy(self, seconds=120):
