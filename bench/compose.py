@@ -18,7 +18,7 @@ from faults import FAULTS, in_background  # noqa: E402
 from harness.journal import Journal  # noqa: E402
 from harness.waiting import TimedOut, wait_until  # noqa: E402
 from run import grid, machine, spread  # noqa: E402
-from stack import NODES, Stack, docker  # noqa: E402
+from stack import NODES, Stack, docker, somebodys  # noqa: E402
 
 FAULT = {fault.name: fault for fault in FAULTS}
 NEVER = 60  # seconds after which a client that still waits is taken to wait for ever
@@ -184,6 +184,8 @@ def main():
     options.add_argument("--json", default=str(ROOT / "build" / "bench-compose.json"))
     chosen = options.parse_args()
     rows = [row for row in ROWS if not chosen.only or chosen.only in row]
+    if found := somebodys():
+        sys.exit(f"there is a deployment already, which this would delete: {', '.join(found)}")
     results = [bench(name, rows, chosen.repeat if name == "pgdba" else chosen.rival_repeat) for name in chosen.stacks.split(",")]
     os.makedirs(os.path.dirname(chosen.json) or ".", exist_ok=True)
     with open(chosen.json, "w") as file:

@@ -18,6 +18,9 @@ password() {
   [[ $value != *$'\n'* && $value != *\"* ]] || refuse "$name has a quotation mark or a line break, which the pooler's userlist cannot hold"
 }
 
+# As people write it: 010 would be 8 to this shell, and 08 nothing.
+number='0|[1-9][0-9]{0,8}'
+
 # matches NAME PATTERN WORDS
 matches() { [[ ${!1-} =~ ^($2)$ ]] || refuse "$1 is '${!1-}', but it has to be $3"; }
 
@@ -34,23 +37,23 @@ yaml_list() { local IFS=,; printf '"%s", ' $1 | sed 's/, $//'; }
 
 check_node() {
   passwords
-  matches TTL '[0-9]+' "a number of seconds"
+  matches TTL "$number" "a number of seconds"
   [ "$TTL" -ge 2 ] || refuse "TTL is $TTL, but it has to be at least 2 seconds"
   matches SYNCHRONOUS_MODE 'quorum|on|off' "quorum, on or off"
-  matches MAX_CONNECTIONS '[0-9]+' "a number"
+  matches MAX_CONNECTIONS "$number" "a number"
   matches SHARED_BUFFERS '[0-9]+(kB|MB|GB)' "a size, such as 128MB"
   matches LOG_LEVEL 'DEBUG|INFO|WARNING|ERROR' "DEBUG, INFO, WARNING or ERROR"
-  matches BOOTSTRAP_DELAY '[0-9]+' "a number of seconds"
+  matches BOOTSTRAP_DELAY "$number" "a number of seconds"
   [ "${RESTAPI_USERNAME:+set}" = "${RESTAPI_PASSWORD:+set}" ] || refuse "RESTAPI_USERNAME and RESTAPI_PASSWORD belong together: set both or neither"
 }
 
 check_pooler() {
   passwords
   matches POOL_MODE 'session|transaction|statement' "session, transaction or statement"
-  matches DEFAULT_POOL_SIZE '[0-9]+' "a number"
-  matches MAX_CLIENT_CONN '[0-9]+' "a number"
+  matches DEFAULT_POOL_SIZE "$number" "a number"
+  matches MAX_CLIENT_CONN "$number" "a number"
   FAILOVER_HOLD_TIMEOUT=${FAILOVER_HOLD_TIMEOUT:-30}
-  matches FAILOVER_HOLD_TIMEOUT '[0-9]+' "a number of seconds"
+  matches FAILOVER_HOLD_TIMEOUT "$number" "a number of seconds"
   AUTH_USER=${AUTH_USER:-pgdba_pooler}
   matches AUTH_USER 'pgdba_pooler|postgres' "pgdba_pooler, or postgres in front of a cluster that Patroni runs"
 }
@@ -64,8 +67,8 @@ node() {
   [ "$mode" = on ] && mode=true
   cat > /run/pgdba/patroni.yml <<YAML
 # Written at each start of the container.
-scope: $SCOPE
-name: $name
+scope: "$SCOPE"
+name: "$name"
 restapi:
   listen: 0.0.0.0:8008
   connect_address: $name:8008

@@ -16,8 +16,8 @@ case "${1:-}" in
   node) [ "$(status 8008 /readiness)" = 200 ] ;;
   pooler)
     if [ ! -e /run/pgdba/was-ready ]; then
-      # A transaction of its own: acknowledged when a replica has it, too.
-      PGPASSWORD=$POSTGRES_PASSWORD PGCONNECT_TIMEOUT=5 psql -h 127.0.0.1 -p 6432 -U postgres -d postgres -qAtc "SELECT pg_current_xact_id()"
+      # A write of its own, acknowledged when a replica has it, too. A transaction that only took a number would not wait for one.
+      PGPASSWORD=$POSTGRES_PASSWORD PGCONNECT_TIMEOUT=5 psql -h 127.0.0.1 -p 6432 -U postgres -d postgres -qAtc "SELECT pg_logical_emit_message(true, 'pgdba.healthy', '')"
       touch /run/pgdba/was-ready
     fi
     [ "$(status 9127 /health)" = 200 ] ;;

@@ -155,7 +155,7 @@ Done up_docker(Context& context, const UpOptions& options) {
     return give_up(Exit::refused, fmt::format("{} is the name of a cluster of processes in {}", options.name, native),
                    "pgdba up --docker --name OTHER");
   }
-  auto folder = find_compose_folder(options, registered ? entry->compose : old ? old->compose->folder : "");
+  auto folder = find_compose_folder(options, registered ? entry->compose : old && old->compose ? old->compose->folder : "");
   if (!folder) return tl::unexpected(folder.error());
   auto plan = plan_up_docker(*folder);
   if (!plan) return tl::unexpected(plan.error());
@@ -185,6 +185,7 @@ Done up_docker(Context& context, const UpOptions& options) {
     if (!plan) return tl::unexpected(plan.error());
   }
   const ComposeProject& project = plan->project;
+  if (!plan->overridden.empty()) terminal.warn(fmt::format("{} of the environment counts, not that of .env", join(plan->overridden, ", ")));
   const local::ClusterFile cluster =
       local::cluster_of(project, options.name, root, old ? old->created : context.loop.wall_now());
   if (auto done = local::write_compose_state(cluster, project); !done) return tl::unexpected(as_failure(done.error()));

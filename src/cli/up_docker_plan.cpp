@@ -1,10 +1,12 @@
 #include "cli/up_docker_plan.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstdlib>
 
 #include "base/text.h"
@@ -26,9 +28,17 @@ bool has_compose_file(const std::string& folder) {
                              [&](const char* name) { return local::exists(folder + "/" + name); });
 }
 
-// The passwords are known to Compose without .env.
-bool passwords_in_environment() {
-  return std::getenv("POSTGRES_PASSWORD") != nullptr && std::getenv("REPLICATION_PASSWORD") != nullptr;
+// Passwords that Compose knows without .env.
+std::vector<std::string> passwords_in_environment() {
+  std::vector<std::string> out = {"POSTGRES_PASSWORD", "REPLICATION_PASSWORD"};
+  std::erase_if(out, [](const std::string& name) { return std::getenv(name.c_str()) == nullptr; });
+  return out;
+}
+
+// Not only out of this user's sight.
+bool is_gone(const std::string& path) {
+  struct stat info {};
+  return ::lstat(path.c_str(), &info) != 0 && (errno == ENOENT || errno == ENOTDIR);
 }
 
 // PG_REPLICA_1_REST_PORT: the variable of .env for a service's port.
@@ -54,7 +64,12 @@ Outcome<DockerPlan> plan_up_docker(const std::string& folder) {
   if (auto there = local::check_docker(); !there) return tl::unexpected(docker_failure(there.error()));
   DockerPlan plan;
   const std::string env = local::env_file_path(folder), to_edit = fmt::format("edit {}, then: pgdba up --docker", env);
-  plan.makes_env = !local::exists(env) && !passwords_in_environment();
+  plan.overridden = passwords_in_environment();
+  plan.makes_env = !local::exists(env) && plan.overridden.empty();
+  if (!local::exists(env) && plan.overridden.size() == 1) {
+    return give_up(Exit::refused, fmt::format("the environment has {}, which Compose prefers to .env, and there is no other password", plan.overridden[0]),
+                   fmt::format("unset {}   or set both passwords, then: pgdba up --docker", plan.overridden[0]));
+  }
   if (local::exists(env) && ::access(env.c_str(), R_OK) != 0)
     return give_up(Exit::failed, local::errno_text("cannot read " + env), fmt::format("sudo chown $USER {}   or, as its owner: pgdba up --docker", env));
   auto project = local::read_compose_project(folder);
@@ -72,7 +87,8 @@ Outcome<DockerPlan> plan_up_docker(const std::string& folder) {
                    fmt::format("put that .env back, or delete the data: docker volume rm {}", join(*volumes, " ")));
   }
   for (const Container& container : *containers) {
-    if (container.folder.empty() || local::real_path(container.folder) == folder) continue;
+    // Of a folder that has moved: these containers are this one's now.
+    if (container.folder.empty() || is_gone(container.folder) || local::real_path(container.folder) == folder) continue;
     return give_up(Exit::refused, fmt::format("project {} runs from {} already, not from {}", project->name, container.folder, folder),
                    fmt::format("pgdba up --docker --compose-dir {0}   or   (cd {0} && docker compose down)", container.folder));
   }

@@ -18,6 +18,7 @@ struct DockerPlan {
   std::vector<local::Container> containers;  // before
   bool has_data = false;                     // volumes of an earlier start
   bool makes_env = false;                    // there is no .env yet
+  std::vector<std::string> overridden;       // passwords that the environment has, which Compose prefers to those of .env
 };
 // An engine answers, .env keeps the rules, and no other folder's containers or data are in the way.
 Outcome<DockerPlan> plan_up_docker(const std::string& folder);

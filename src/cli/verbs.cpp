@@ -151,6 +151,7 @@ void Action::tell(const std::string& line) const {
 Outcome<std::string> Action::resolve_one(const std::string& what) {
   auto names = parts_.names();
   if (std::ranges::find(names, what) != names.end()) return what;
+  if (what == local::kPooler && cluster().compose) return cluster().compose->pooler;
   bool wakes = options_.verb == Verb::start || options_.verb == Verb::thaw;
   if (what == "primary" || what == "leader") {
     if (before_.leader && cluster().find_node(*before_.leader)) {

@@ -29,9 +29,17 @@ net::PgTarget pg_target(const local::ClusterFile& cluster, uint16_t port) {
   return out;
 }
 
+// denied: by a wrong password. A node that lets nobody in until it is known to be right rejects, too, but only for now.
+Task<Result<void>> log_in_to(net::PgConnection& db, net::PgTarget target, BootTime deadline) {
+  auto connected = co_await db.connect(std::move(target), deadline);
+  constexpr std::string_view kWrongPassword = "28P01";
+  if (!connected && !db.sqlstate().empty() && db.sqlstate() != kWrongPassword) connected.error().code = Errc::unavailable;
+  co_return connected;
+}
+
 Task<Result<void>> connect_and_write(net::Loop& loop, net::PgTarget target, BootTime deadline) {
   net::PgConnection db(loop);
-  auto connected = co_await db.connect(std::move(target), deadline);
+  auto connected = co_await log_in_to(db, std::move(target), deadline);
   if (!connected) co_return connected;
   auto rows = co_await db.query(kWrite, {}, deadline);
   if (!rows) co_return tl::unexpected(rows.error());
@@ -41,7 +49,7 @@ Task<Result<void>> connect_and_write(net::Loop& loop, net::PgTarget target, Boot
 
 Task<Result<void>> connect_only(net::Loop& loop, net::PgTarget target, BootTime deadline) {
   net::PgConnection db(loop);
-  co_return co_await db.connect(std::move(target), deadline);
+  co_return co_await log_in_to(db, std::move(target), deadline);
 }
 
 }  // namespace

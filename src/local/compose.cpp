@@ -303,6 +303,7 @@ std::optional<ComposeLine> parse_compose_line(std::string_view line) {
 
 DockerCall compose_call(const std::string& folder, const std::string& project, std::vector<std::string> arguments) {
   DockerCall out{.arguments = {"compose", "--ansi", "never"}, .folder = is_folder(folder) ? folder : "/"};
+  out.without = {"COMPOSE_FILE", "COMPOSE_PROJECT_NAME", "COMPOSE_ENV_FILES", "COMPOSE_DISABLE_ENV_FILE"};
   if (!project.empty()) out.arguments.insert(out.arguments.end(), {"--project-name", project});
   std::ranges::move(arguments, std::back_inserter(out.arguments));
   if (!exists(env_file_path(folder))) {

@@ -87,7 +87,8 @@ std::optional<ComposeLine> parse_compose_line(std::string_view line);
 
 // The commands of a project: `docker compose …` in its folder, whatever project the environment names. Placeholders stand in
 // for passwords where .env is gone, and labels for the files where the folder is: to stop, to delete and to read logs needs neither.
-// `project` empty: as Compose finds it.
+// `project` empty: as its files and .env name it. The environment has no say in that: with somebody else's project's name in it `up`
+// would make its containers there, and `down --purge` delete that project's volumes.
 DockerCall compose_call(const std::string& folder, const std::string& project, std::vector<std::string> arguments);
 
 }  // namespace pgdba::local

@@ -42,6 +42,7 @@ struct Stream {
     (void)!::write(STDERR_FILENO, text.data(), text.size());
     ::_exit(1);
   }
+  for (const std::string& name : call.without) ::unsetenv(name.c_str());
   for (std::string variable : call.variables) {
     auto equals = variable.find('=');
     ::setenv(variable.substr(0, equals).c_str(), variable.substr(equals + 1).c_str(), 1);

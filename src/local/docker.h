@@ -16,6 +16,7 @@ struct DockerCall {
   std::vector<std::string> arguments;      // after `docker`
   std::string folder = {};                 // where it runs; empty: here
   std::vector<std::string> variables = {};  // NAME=value, beside this process's own
+  std::vector<std::string> without = {};    // those of this process's own that it does not get
   std::optional<Duration> patience = std::chrono::seconds(30);  // then it is killed; none: it shows itself what it is doing
   // Complete lines of both outputs, as they come; then `output` stays empty.
   std::function<void(const std::vector<std::string>&)> on_lines = {};

@@ -1,10 +1,12 @@
 """What Docker Compose makes of the files of deployments/docker, without starting or pulling anything."""
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
 
-from stack import ETCDS, NODES
+from stack import ETCDS, NODES, ROOT, docker
 
 OURS = ("docker-compose.yml",)
 SPILO = ("docker-compose.spilo.yml",)
@@ -100,3 +102,16 @@ def test_our_pooler_in_front_is_a_profile(bare):
     pooler = read(stack)["services"]["pooler"]
     assert [(port["host_ip"], port["published"], port["target"]) for port in pooler["ports"]] == [("127.0.0.1", "6433", 6432)]
     assert pooler["command"] == ["pooler"] and pooler["image"] == "pgdba:latest"
+
+
+@pytest.mark.parametrize("command", [["-m", "pytest", "tests/compose/config_test.py"], ["bench/compose.py"]], ids=["tests", "bench"])
+def test_data_of_a_deployment_that_is_down_is_not_deleted(command):
+    """Whoever has an engine may have done `docker compose down` in it, which keeps the data in its volumes."""
+    name = "pgdba_pg-primary-data"
+    docker("volume", "create", "--label", "com.docker.compose.project=pgdba", name)
+    try:
+        refused = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+        assert refused.returncode == 1 and f"volume {name}" in refused.stdout + refused.stderr, refused
+        assert docker("volume", "ls", "-q", "--filter", f"name=^{name}$").split() == [name]
+    finally:
+        docker("volume", "rm", name, check=False)

@@ -9,7 +9,7 @@ import pytest
 here = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(here), str(here.parent / "blackbox")]
 
-from stack import Stack, docker  # noqa: E402
+from stack import Stack, docker, somebodys  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,8 +20,8 @@ def engine():
         pytest.exit(f"no Docker engine with Compose answers: make compose-test starts one. {asked.stderr}", returncode=1)
     if "pgdba:latest" not in docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split():
         pytest.exit("there is no image pgdba:latest: make compose-test builds it", returncode=1)
-    if docker("ps", "-aq", "--filter", "name=^(check-env|etcd[123]|pg-primary|pg-replica-[12]|pgbouncer)$").split():
-        pytest.exit("containers of a deployment exist already; these tests would remove them", returncode=1)
+    if found := somebodys():
+        pytest.exit(f"there is a deployment already, which these tests would delete: {', '.join(found)}", returncode=1)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ RULES = {
     "POSTGRES_PASSWORD has no digit": {"POSTGRES_PASSWORD": "Abcdefghijkl"},
     "belong together": {"RESTAPI_USERNAME": "admin"},
     "TTL is 'soon'": {"TTL": "soon"},
+    "TTL is '08'": {"TTL": "08"},
     "SYNCHRONOUS_MODE is 'maybe'": {"SYNCHRONOUS_MODE": "maybe"},
 }
 

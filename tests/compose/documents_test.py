@@ -251,6 +251,17 @@ def test_comparing_finds_what_is_not_there():
     assert problem("json", members, "", "")
 
 
+@pytest.mark.parametrize("written, meant", [("Abcdefgh1234", "Abcdefgh1234"), ("'Two$ and a # 4'", "Two$ and a # 4")])
+def test_psql_gets_the_password_as_it_may_be_written(tmp_path, written, meant):
+    """In single quotes, too, as the document says."""
+    assert written.startswith("A") or all(f"POSTGRES_PASSWORD={written}`" in path.read_text() for path in DOCS.values())
+    (tmp_path / "deployments" / "docker").mkdir(parents=True)
+    (tmp_path / "deployments" / "docker" / ".env").write_text(f"POSTGRES_PASSWORD={written}\nREPLICATION_PASSWORD=x\n")
+    block = next(text for mark, text in fences(DOCS["en"]) if mark == "bash" and text.startswith("export PGPASSWORD"))
+    done = subprocess.run(["bash", "-ec", block + 'printf %s "$PGPASSWORD"'], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == meant, done
+
+
 @pytest.mark.timeout(600)
 def test_the_blocks_run_as_they_stand(reader):
     for text, typed, shown in steps(fences(DOCS["en"])):

@@ -21,6 +21,11 @@ PROGRAM = pathlib.Path(os.environ.get("PGDBA_PROGRAM", ROOT / "bin" / "pgdba"))
 NODES = {"pg-primary": (5432, 8008), "pg-replica-1": (5433, 8009), "pg-replica-2": (5434, 8010)}
 ETCDS = ("etcd1", "etcd2", "etcd3")
 REPLICATING = ("running", "streaming")  # Patroni 3 says running, 4 says streaming
+PROJECTS = ("pgdba", "pgdba-spilo", "pgdba-packages")  # as the Compose files call themselves
+
+# Acknowledged like any other write: by a replica, too, where that is the rule. A transaction that only takes a number is not: without WAL of
+# its own there is nothing to wait for.
+WRITE = "pg_logical_emit_message(true, 'pgdba.test', '')"
 
 
 def password():
@@ -33,6 +38,15 @@ def docker(*arguments, seconds=120, check=True):
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=seconds)
     assert not check or done.returncode == 0, f"docker {' '.join(arguments)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
+
+
+def somebodys():
+    """What this engine has of a deployment already: containers, and volumes, which outlive them. `down -v` of these tests would delete them."""
+    names = docker("ps", "-a", "--format", "{{.Names}}").split()
+    found = [f"container {name}" for name in names if name in {"check-env", *ETCDS, *NODES, "pgbouncer", "pgdba-pooler"}]
+    for project in PROJECTS:
+        found += [f"volume {name}" for name in docker("volume", "ls", "-q", "--filter", f"label=com.docker.compose.project={project}").split()]
+    return found
 
 
 def http(url, body=None, credentials=None, method=None, seconds=5):
@@ -153,7 +167,7 @@ class Stack:
             assert name == leader or (member["state"] in REPLICATING and member["role"] != "leader" and member.get("lag", 1) == 0), members
         port = NODES[leader][0]
         assert self.sql("select count(*) from pg_stat_replication where state = 'streaming'", port) == ("2",)
-        assert self.sql("select pg_is_in_recovery(), pg_current_xact_id()", entry)[0] == "f"
+        assert self.sql(f"select pg_is_in_recovery(), {WRITE}", entry)[0] == "f"
         return True
 
     def wait_healthy(self, seconds=120):

@@ -13,7 +13,7 @@ import threading
 import pytest
 
 from harness.waiting import wait_until
-from stack import ETCDS, NODES, Stack, docker, http, images, password
+from stack import ETCDS, NODES, WRITE, Stack, docker, http, images, password
 
 NAMES = {*NODES, *ETCDS, "pgbouncer"}
 
@@ -128,7 +128,7 @@ def test_up_makes_passwords_starts_everything_and_proves_a_write(first):
         assert secret not in done.out + done.err + logs
         assert not any(secret.encode() in line for line in command_lines), "a password is the argument of a process"
     assert len(command_lines) > 10, "nothing was watched"
-    assert stack.sql("select pg_is_in_recovery(), pg_current_xact_id()")[0] == "f"
+    assert stack.sql(f"select pg_is_in_recovery(), {WRITE}")[0] == "f"
 
 
 def test_up_again_changes_nothing(cluster):
@@ -239,6 +239,7 @@ def test_faults_by_name(cluster):
     assert f"{replica} is frozen" in json.loads(pgdba(cluster, "status -o json").out)["problems"]
     assert f"{replica} was frozen: thawed" in pgdba(cluster, "up").err
     assert "everything runs already" in pgdba(cluster, "start").err
+    assert pgdba(cluster, "stop pooler --dry-run").out == "would stop pgbouncer\n", "by what it is called among processes, too"
 
 
 def test_down_keeps_data_and_purge_leaves_nothing(cluster):
@@ -258,6 +259,11 @@ def test_down_keeps_data_and_purge_leaves_nothing(cluster):
     assert (cluster.work / ".env").exists()
     assert json.loads(pgdba(cluster, "cluster list -o json").out)["clusters"] == []
     assert not (cluster.folder / "home" / ".pgdba" / "docker" / "local-ha").exists()
+    (cluster.work / ".env").rename(cluster.work / "env")
+    would = pgdba(cluster, "up --docker --dry-run").out
+    assert would.startswith("would make cluster local-ha in containers of ") and "a .env with two random passwords" in would
+    assert containers() == {} and not (cluster.work / ".env").exists() and not (cluster.folder / "home" / ".pgdba" / "docker" / "local-ha").exists()
+    (cluster.work / "env").rename(cluster.work / ".env")
     pgdba(cluster, "up --docker")
     assert cluster.sql("select to_regclass('kept')") == ("",), "another cluster, with the passwords of the same .env"
 
@@ -339,7 +345,7 @@ def test_password_that_the_database_does_not_have_is_refused_while_it_runs_and_n
             assert f"{variable} of .env is not what role {role} has" in done.err, done
             assert containers() == before
         cluster.passfile.write_text(f"*:*:*:*:{own['POSTGRES_PASSWORD']}\n")
-        assert cluster.healthy()
+        cluster.wait_healthy()
         pgdba(cluster, "down")
         cluster.write_env(**{**own, "POSTGRES_PASSWORD": password()})
         done = pgdba(cluster, "up --docker", code=1)
@@ -376,6 +382,40 @@ def test_taken_port_names_holder_and_variable(cluster):
             cluster.write_env()
 
 
+def test_project_to_which_the_environment_points_is_another_one(cluster):
+    """With it `up` would make a cluster there, and `down --purge` would delete that project's volumes."""
+    foreign = cluster.folder / "foreign.yml"
+    foreign.write_text("services: {x: {image: 'pgdba:latest'}}\n")
+    before = containers()
+    for name, value in (("COMPOSE_PROJECT_NAME", "web"), ("COMPOSE_FILE", foreign), ("COMPOSE_ENV_FILES", "/dev/null")):
+        done = pgdba(cluster, "up --docker", environment={**cluster.environment(), name: str(value)})
+        assert "already; nothing was changed" in done.err, (name, done)
+    assert containers() == before
+
+
+def test_moved_folder_keeps_its_cluster(cluster):
+    before, moved = containers(), cluster.work.with_name("moved")
+    cluster.work.rename(moved)
+    try:
+        done = cluster.sh(f"bin/pgdba up --docker --compose-dir {moved}", folder=cluster.folder)
+        assert "already; nothing was changed" in done.err, done
+    finally:
+        moved.rename(cluster.work)
+    pgdba(cluster, f"up --docker --compose-dir {cluster.work}")
+    assert {name: containers()[name] for name in NAMES} == {name: before[name] for name in NAMES}
+
+
+def test_passwords_of_the_environment_beat_env_and_that_is_said(cluster, copy):
+    own = {name: cluster.settings[name] for name in ("POSTGRES_PASSWORD", "REPLICATION_PASSWORD")}
+    done = pgdba(cluster, "up --docker", environment={**cluster.environment(), **own})
+    assert "POSTGRES_PASSWORD, REPLICATION_PASSWORD of the environment counts, not that of .env" in done.err
+    # One of two would be a .env whose other password never counts.
+    stack = copy()
+    forget_env(stack)
+    done = pgdba(stack, "up --docker", code=3, environment={**stack.environment(), "POSTGRES_PASSWORD": password()})
+    assert "the environment has POSTGRES_PASSWORD" in done.err and not (stack.work / ".env").exists(), done
+
+
 def test_without_an_engine_it_says_what_docker_said(cluster):
     environment = {**cluster.environment(), "DOCKER_HOST": "unix:///nonexistent"}
     done = pgdba(cluster, "up --docker", code=5, environment=environment)
@@ -393,6 +433,8 @@ def test_without_an_engine_it_says_what_docker_said(cluster):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs two users")
 def test_ordinary_user_in_the_docker_group_and_outside(cluster):
     path = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    if "PGDBA_DOCKER_ENGINE" in os.environ:  # mktemp's folder, ours; the socket in it decides who may
+        os.chmod(os.environ["PGDBA_DOCKER_ENGINE"], 0o711)
     group = os.stat(path).st_gid
     cluster.folder.chmod(0o755)
     home = cluster.folder / "nobody"
@@ -419,9 +461,11 @@ def test_ordinary_user_in_the_docker_group_and_outside(cluster):
     assert kept.owner() == "nobody" and stat.S_IMODE(kept.stat().st_mode) == 0o600
 
 
-def test_dry_run_changes_nothing(copy):
+def test_dry_run_changes_nothing(cluster, copy):
+    before = containers()
+    assert pgdba(cluster, "up --docker --dry-run").out.startswith("would start cluster local-ha in containers of ")
+    assert pgdba(cluster, "down --dry-run").out == "would stop local-ha and remove its containers\n"
     stack = copy()
     (stack.work / ".env").unlink()
-    before = containers()
-    pgdba(stack, "up --docker --dry-run", code=None)
+    pgdba(stack, "up --docker --dry-run", code=3)  # that cluster's data is in the way
     assert containers() == before and not (stack.work / ".env").exists() and not (stack.folder / "home" / ".pgdba").exists()
