@@ -39,9 +39,13 @@ trap 'pwd > "$STATE/folder"; export -p | grep -E "^declare -x PGPASSWORD=" > "$S
 psql() { case " $* " in *" -c "*) command psql -X "$@" < /dev/null ;; *) command psql -X -v ON_ERROR_STOP=1 "$@" < "$STATE/typed" ;; esac; }
 # It has to go on until it is interrupted, and to have printed something.
 follow() {
-  local status=0
-  timeout -s INT 2 docker "$@" | tee "$STATE/followed" || status=$?
-  [ "$status" -eq 124 ] && [ -s "$STATE/followed" ]
+  command docker "$@" > "$STATE/followed" 2>&1 &
+  for _ in $(seq 300); do [ ! -s "$STATE/followed" ] || break; sleep 0.1; done
+  sleep 1
+  kill $!
+  wait $! || true
+  cat "$STATE/followed"
+  [ -s "$STATE/followed" ]
 }
 docker() { case " $* " in *" logs -f "*) follow "$@" ;; *) command docker "$@" ;; esac; }
 """
