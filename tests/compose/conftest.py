@@ -9,7 +9,7 @@ import pytest
 here = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(here), str(here.parent / "blackbox")]
 
-from stack import Stack, docker, somebodys  # noqa: E402
+from stack import Stack, deployed, docker, somebodys  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,15 +27,9 @@ def engine():
 @pytest.fixture(scope="module")
 def stack():
     """The deployment, up and healthy, for the tests of one file."""
-    made = Stack()
-    try:
+    with deployed(Stack()) as made:
         made.up()
         yield made
-    except BaseException:
-        print(made.describe())
-        raise
-    finally:
-        made.remove()
 
 
 _outcomes = {}

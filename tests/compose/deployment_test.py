@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from harness.waiting import wait_until
-from stack import ETCDS, ROOT, Stack, http, password
+from stack import ETCDS, ROOT, Stack, deployed, http, password
 
 RULES = {
     "POSTGRES_PASSWORD is not set": {"POSTGRES_PASSWORD": ""},
@@ -70,7 +70,7 @@ def odd():
                             "RESTAPI_PASSWORD": REST_PASSWORD, "TTL": "20", "SYNCHRONOUS_MODE": "off", "MAX_CONNECTIONS": "60",
                             "SHARED_BUFFERS": "64MB", "POOL_MODE": "session", "DEFAULT_POOL_SIZE": "7", "SCOPE": "other-scope"})
     stack.passfile.write_text("*:*:*:*:" + ODD.replace("\\", "\\\\").replace(":", "\\:") + "\n")
-    try:
+    with deployed(stack):
         with socket.socket() as taken:
             taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             taken.bind(("127.0.0.1", 5432))
@@ -78,11 +78,6 @@ def odd():
             stack.refused = stack.compose("up -d", check=False)
         stack.up()
         yield stack
-    except BaseException:
-        print(stack.describe())
-        raise
-    finally:
-        stack.remove()
 
 
 def test_a_taken_port_is_named(odd):

@@ -10,7 +10,7 @@ from faults import FAULTS, suffer
 from harness.journal import same_everywhere
 from harness.probe import PrimaryProbe
 from harness.waiting import wait_until
-from stack import NODES, Stack, docker, http
+from stack import NODES, Stack, deployed, docker, http
 
 FAULT = {fault.name: fault for fault in FAULTS}
 CONNECT = "./bin/pgdba cluster connect --name local-ha --patroni-url http://localhost:8008 --pg-host localhost"
@@ -35,17 +35,12 @@ class Fronted(Stack):
 
 @pytest.fixture(scope="module")
 def stack():
-    made = Fronted(files=("docker-compose.spilo.yml", "docker-compose.packages.yml"), settings={"COMPOSE_PROFILES": "pgdba-pooler"})
-    try:
+    files = ("docker-compose.spilo.yml", "docker-compose.packages.yml")
+    with deployed(Fronted(files=files, settings={"COMPOSE_PROFILES": "pgdba-pooler"})) as made:
         made.up()
         made.wait_healthy()
         made.connected = made.sh(CONNECT, folder=made.folder)
         yield made
-    except BaseException:
-        print(made.describe())
-        raise
-    finally:
-        made.remove()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """One deployment of deployments/docker on the engine of the environment, from a scratch copy of that folder: nothing in the
 working tree changes, and what the guide calls `cd deployments/docker` and `../..` is there."""
+import contextlib
 import dataclasses
 import json
 import os
@@ -194,6 +195,18 @@ class Stack:
         names = [*ETCDS, *NODES, "pgbouncer"]
         logs = [f"--- {name}\n{self.sh(f'docker logs --tail 40 {name} 2>&1', check=False).out}" for name in names]
         return "\n".join([self.compose("ps -a", check=False).out, *logs])
+
+
+@contextlib.contextmanager
+def deployed(stack):
+    """For as long as this lasts; what its containers said is printed when it ends by an error."""
+    try:
+        yield stack
+    except BaseException:
+        print(stack.describe())
+        raise
+    finally:
+        stack.remove()
 
 
 def images():
