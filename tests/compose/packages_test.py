@@ -19,11 +19,7 @@ CONNECT = "./bin/pgdba cluster connect --name local-ha --patroni-url http://loca
 class Fronted(Stack):
     """Clients come in by pgdba's pooler."""
 
-    def sql(self, statement, port=6433, seconds=10.0):
-        return super().sql(statement, port, seconds)
-
-    def pooled(self):
-        return self.endpoints([6433])
+    ENTRY = 6433
 
     def pgdba(self, command, check=True):
         """pgdba cluster COMMAND, from the project's folder."""

@@ -80,6 +80,8 @@ class Shell:
 class Stack:
     """`files`: Compose files below deployments/docker; `settings`: further lines of .env."""
 
+    ENTRY = 6432  # where clients come in
+
     def __init__(self, files=("docker-compose.yml",), settings=None):
         self.files = files
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="pgdba-compose-"))
@@ -131,11 +133,11 @@ class Stack:
         return Endpoints(tuple(ports or (port for port, _ in NODES.values())), passfile=str(self.passfile), **options)
 
     def pooled(self):
-        return self.endpoints([6432])
+        return self.endpoints([self.ENTRY])
 
-    def sql(self, statement, port=6432, seconds=10.0):
+    def sql(self, statement, port=None, seconds=10.0):
         """The first row, as texts."""
-        return ask(self.endpoints([port]).conninfo(), statement, seconds)
+        return ask(self.endpoints([port or self.ENTRY]).conninfo(), statement, seconds)
 
     def column(self, statement, port=6432):
         return ask_all(self.endpoints([port]).conninfo(), statement)
@@ -159,8 +161,8 @@ class Stack:
         assert len(leaders) == 1, leaders
         return leaders[0]
 
-    def healthy(self, entry=6432):
-        """One leader, every other node replicates without lag, and a write through `entry` is acknowledged. Asserts, or returns True."""
+    def healthy(self, entry=None):
+        """One leader, every other node replicates without lag, and a write through `entry` (a port) is acknowledged. Asserts, or returns True."""
         members = self.members()
         leader = self.leader()
         assert set(members) == set(NODES), members
@@ -168,7 +170,7 @@ class Stack:
             assert name == leader or (member["state"] in REPLICATING and member["role"] != "leader" and member.get("lag", 1) == 0), members
         port = NODES[leader][0]
         assert self.sql("select count(*) from pg_stat_replication where state = 'streaming'", port) == ("2",)
-        assert self.sql(f"select pg_is_in_recovery(), {WRITE}", entry)[0] == "f"
+        assert self.sql(f"select pg_is_in_recovery(), {WRITE}", entry or self.ENTRY)[0] == "f"
         return True
 
     def wait_healthy(self, seconds=120):
