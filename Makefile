@@ -43,7 +43,7 @@ compose-test: ## The Docker Compose deployment on a real engine (its own, in a s
 	@tools/setup all
 	@JOBS=$(JOBS) tools/test compose
 
-compose-bench: ## Failover times in containers, beside Patroni 4.0 and PgBouncer 1.24 from Debian's packages (20 minutes)
+compose-bench: ## Failover times in containers, beside Patroni 4.0 and PgBouncer 1.24 from Debian's packages (half an hour)
 	@tools/setup all
 	@tools/build release
 	@engine=$$(mktemp -d); trap 'tools/docker-engine stop $$engine' EXIT; tools/docker-engine start $$engine; \
