@@ -8,10 +8,11 @@ refuse() { printf 'pgdba: %s\n' "$*" >&2; exit 78; }
 
 # password NAME SAMPLE: at least 12 characters, upper case, lower case and digits, and not the line of .env.example.
 password() {
-  local name=$1 value=${!1-} LC_ALL=C
+  local name=$1 value=${!1-}
+  local length=${#value} LC_ALL=C  # characters; below, letters are A to Z whatever the locale
   [ -n "$value" ] || refuse "$name is not set. Put it into .env, then: docker compose up -d"
   [ "$value" != "$2" ] || refuse "$name is still the sample of .env.example. Put a password of your own into .env"
-  [ ${#value} -ge 12 ] || refuse "$name has fewer than 12 characters"
+  [ $length -ge 12 ] || refuse "$name has fewer than 12 characters"
   [[ $value == *[A-Z]* ]] || refuse "$name has no upper case letter"
   [[ $value == *[a-z]* ]] || refuse "$name has no lower case letter"
   [[ $value == *[0-9]* ]] || refuse "$name has no digit"

@@ -51,12 +51,14 @@ std::optional<std::string> problem_with_password(const char* name, const std::st
   auto has = [&](char first, char last) {
     return std::ranges::any_of(value, [&](char c) { return c >= first && c <= last; });
   };
+  // Characters, not bytes: all but those that go on with one, in UTF-8.
+  auto characters = std::ranges::count_if(value, [](char c) { return (c & 0xC0) != 0x80; });
   std::string what;
   if (value.empty())
     what = "is not set. Put it into .env";
   else if (value == sample)
     what = "is still the sample of .env.example. Put a password of your own into .env";
-  else if (value.size() < 12)
+  else if (characters < 12)
     what = "has fewer than 12 characters";
   else if (!has('A', 'Z'))
     what = "has no upper case letter";
@@ -89,8 +91,9 @@ Result<ComposeProject> parse_compose_config(std::string_view text, const std::st
   const auto* services = (*json)["services"].as_object();
   for (const auto& [name, service] : services ? *services : JsonValue::Object{}) {
     const std::string image = service.text("image");
-    bool known = std::ranges::any_of(out.images, [&](const auto& other) { return other.name == image; });
-    if (!known) out.images.push_back({name, image, !service["build"].is_null()});
+    auto known = std::ranges::find(out.images, image, &ComposeProject::Image::name);
+    if (known == out.images.end()) known = out.images.insert(known, {name, image, false});
+    known->built = known->built || !service["build"].is_null();  // one service builds it for all
     auto postgres = published(name, service, kPostgres), rest = published(name, service, kRest),
          pooler = published(name, service, kPoolerPort);
     for (const auto* port : {&postgres, &rest, &pooler}) {

@@ -1,5 +1,6 @@
 """What Docker Compose makes of the files of deployments/docker, without starting or pulling anything."""
 import json
+import re
 import subprocess
 import sys
 
@@ -83,7 +84,34 @@ def test_spilo_is_what_the_guide_names(bare):
 def test_packages_replace_every_image(bare):
     services = read(bare(files=PACKAGES))["services"]
     assert {service["image"] for service in services.values()} == {"pgdba-etcd:latest", "packages-patroni:latest", "packages-pgbouncer:latest"}
-    assert all("build" in service for service in services.values())
+
+
+@pytest.mark.parametrize("files", [OURS, PACKAGES], ids=["pgdba", "packages"])
+def test_one_service_builds_an_image_for_all(bare, files):
+    """Some versions of Compose build at once whatever has a build section, and fail when two of them write the same tag; and nobody else tries
+    to pull what is only here."""
+    by_image = {}
+    for service in read(bare(files=files))["services"].values():
+        by_image.setdefault(service["image"], []).append(service)
+    built = [services for services in by_image.values() if any("build" in service for service in services)]
+    assert len(built) == (1 if files == OURS else 3)
+    for services in built:
+        assert sum("build" in service for service in services) == 1
+        assert all("build" in service or service["pull_policy"] == "never" for service in services)
+
+
+def test_every_setting_of_the_example_gets_somewhere(bare):
+    """Each name of .env.example, with a value of its own."""
+    names = re.findall(r"^#?([A-Z][A-Z0-9_]*)=", (ROOT / "deployments" / "docker" / ".env.example").read_text(), re.M)
+    assert len(names) == len(set(names)) > 20
+    values = {name: str(10000 + number) if name.endswith("PORT") else f"value-of-{name}" for number, name in enumerate(names)}
+    config = bare(files=OURS, settings=values).compose("config").out
+    pooler = bare(files=SPILO, settings={**values, "COMPOSE_PROFILES": "pgdba-pooler"}).compose("config").out
+    for name, value in values.items():
+        where = pooler if name == "PGDBA_POOLER_PORT" else config
+        assert re.search(rf"\b{value}\b", where), name
+    variables = set(re.findall(r"\$\{([A-Z0-9_]+)", (ROOT / "deployments" / "docker" / "docker-compose.yml").read_text()))
+    assert variables - set(names) == {"PGDBA_BINARY"}, "a setting that the example does not tell"
 
 
 @pytest.mark.parametrize("files", [SPILO, PACKAGES], ids=["spilo", "packages"])

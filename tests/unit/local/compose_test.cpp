@@ -17,7 +17,7 @@ namespace {
 std::string config(const std::string& superuser = "Abcdefgh1234", const std::string& replication = "Stuvwxyz5678",
                    const std::string& host = "127.0.0.1", const std::string& more = "") {
   auto node = [&](const char* name, int pg, int rest) {
-    return std::string(R"(")") + name + R"(": {"image": "pgdba:latest", "build": {"context": "/x"}, "environment": {"SCOPE": "local-ha",
+    return std::string(R"(")") + name + R"(": {"image": "pgdba:latest", "environment": {"SCOPE": "local-ha",
       "POSTGRES_PASSWORD": ")" + superuser + R"(", "REPLICATION_PASSWORD": ")" + replication + R"(", "POOLER_PASSWORD": "", "TTL": "7")" + more +
            R"(}, "ports": [{"mode": "ingress", "host_ip": ")" + host + R"(", "target": 5432, "published": ")" + std::to_string(pg) +
            R"("}, {"target": 8008, "published": )" + std::to_string(rest) + "}]}";
@@ -45,7 +45,7 @@ TEST(Compose, its_own_reading_of_the_project_gives_names_ports_and_settings) {
   EXPECT_EQ(project->rest_password.reveal(), "secret");
   ASSERT_EQ(project->images.size(), 2u) << "one entry per image";
   EXPECT_FALSE(project->images[0].built);
-  EXPECT_TRUE(project->images[1].built);
+  EXPECT_TRUE(project->images[1].built) << "by one of the services that share it";
   EXPECT_FALSE(problem_with_passwords(*project));
 }
 
@@ -78,6 +78,8 @@ TEST(Compose, passwords_are_judged_in_the_words_of_the_entrypoint) {
       {"Abcdefgh1234", "your_replication_password_here",
        "REPLICATION_PASSWORD is still the sample of .env.example. Put a password of your own into .env"},
       {"Abcdefgh123", "Stuvwxyz5678", "POSTGRES_PASSWORD has fewer than 12 characters"},
+      {"Aa1密码密", "Stuvwxyz5678", "POSTGRES_PASSWORD has fewer than 12 characters"},
+      {"Aa1密码密码密码密码密", "Stuvwxyz5678", nullptr},
       {"abcdefgh1234", "Stuvwxyz5678", "POSTGRES_PASSWORD has no upper case letter"},
       {"ABCDEFGH1234", "Stuvwxyz5678", "POSTGRES_PASSWORD has no lower case letter"},
       {"Abcdefgh1234", "Stuvwxyzabcd", "REPLICATION_PASSWORD has no digit"},
