@@ -16,8 +16,13 @@ case "${1:-}" in
   node) [ "$(status 8008 /readiness)" = 200 ] ;;
   pooler)
     if [ ! -e /run/pgdba/was-ready ]; then
+      export PGCONNECT_TIMEOUT=5
       # A write of its own, acknowledged when a replica has it, too. A transaction that only took a number would not wait for one.
-      PGPASSWORD=$POSTGRES_PASSWORD PGCONNECT_TIMEOUT=5 psql -h 127.0.0.1 -p 6432 -U postgres -d postgres -qAtc "SELECT pg_logical_emit_message(true, 'pgdba.healthy', '')"
+      PGPASSWORD=$POSTGRES_PASSWORD psql -h 127.0.0.1 -p 6432 -U postgres -d postgres -qAtc "SELECT pg_logical_emit_message(true, 'pgdba.healthy', '')"
+      # Other roles' passwords are looked up by a role of the pooler's own.
+      if [ "${AUTH_USER:-pgdba_pooler}" = pgdba_pooler ]; then
+        PGPASSWORD=${POOLER_PASSWORD:-$REPLICATION_PASSWORD} psql -h 127.0.0.1 -p 6432 -U pgdba_pooler -d postgres -qAtc "SELECT FROM pgdba.user_lookup('postgres')"
+      fi
       touch /run/pgdba/was-ready
     fi
     [ "$(status 9127 /health)" = 200 ] ;;

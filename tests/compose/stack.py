@@ -8,6 +8,7 @@ import pathlib
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -94,9 +95,12 @@ class Stack:
         self.settings = {"POSTGRES_PASSWORD": password(), "REPLICATION_PASSWORD": password(), **images(), **(settings or {})}
         self.write_env()
 
-    def write_env(self, **changes):
+    def write_settings(self, **changes):
         self.settings.update(changes)
         (self.work / ".env").write_text("".join(f"{name}={value}\n" for name, value in self.settings.items()))
+
+    def write_env(self, **changes):
+        self.write_settings(**changes)
         self.passfile.write_text(f"*:*:*:*:{self.settings['POSTGRES_PASSWORD']}\n")
         self.passfile.chmod(0o600)
 
@@ -117,10 +121,9 @@ class Stack:
         return self.sh(f"docker compose {chosen}{arguments}", seconds=seconds, check=check)
 
     def up(self):
-        """Returns when the health checks say so, with what it took in seconds."""
-        began = time.monotonic()
+        """Returns when the health checks say so; then a write is acknowledged at once, not after a while in the pooler's queue."""
         self.compose("up -d --wait", seconds=300)
-        return time.monotonic() - began
+        self.sql(f"select {WRITE}", seconds=3)
 
     def remove(self):
         """Containers, volumes and the scratch copy."""
@@ -192,6 +195,23 @@ class Stack:
             self.switchover("pg-primary")
             self.wait_healthy()
 
+    def health(self, name):
+        """What Docker's health check says of a container."""
+        return docker("inspect", "-f", "{{.State.Health.Status}}", name).strip()
+
+    def keeps_quiet(self, secrets):
+        """None of them is in a container's command line, label or log, nor in PostgreSQL's own log, which lies beside the data."""
+        for name in ["check-env", *ETCDS, *NODES, "pgbouncer"]:
+            said = docker("inspect", "-f", "{{json .Config.Cmd}} {{json .Config.Entrypoint}} {{json .Args}} {{json .Config.Labels}}", name)
+            said += self.sh(f"docker logs {name} 2>&1").out
+            if name != "check-env":  # which has ended
+                said += docker("top", name)
+            if name in NODES:
+                log = docker("exec", name, "cat", "/var/lib/postgresql/data.pgdba/postgresql.log")
+                assert "ready to accept" in log
+                said += log
+            assert not any(secret in said for secret in secrets), name
+
     def describe(self):
         """For a failed test: containers and the end of each one's log."""
         names = [*ETCDS, *NODES, "pgbouncer"]
@@ -215,3 +235,13 @@ def images():
     """The images that tools/docker-images made, where the default one of etcd is not here."""
     have = docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split()
     return {} if "quay.io/coreos/etcd:v3.5.9" in have else {"ETCD_IMAGE": "pgdba-etcd:latest"}
+
+
+def refuse_somebodys():
+    """Ends this program where there is a deployment already."""
+    if found := somebodys():
+        sys.exit(f"there is a deployment already, which this would delete: {', '.join(found)}")
+
+
+if __name__ == "__main__":  # tools/docker-images, before it builds
+    refuse_somebodys()
