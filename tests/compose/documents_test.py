@@ -341,6 +341,25 @@ def test_a_password_changed_in_env_only(reader):
     stack.wait_healthy()
 
 
+def test_passwords_changed_in_the_order_of_the_document(reader):
+    """In PostgreSQL first, with time to spare until .env follows: somebody still leads, and afterwards all three roles get in everywhere."""
+    stack = reader.stack
+    stack.write_env()
+    stack.up()
+    new = {"POSTGRES_PASSWORD": password(), "REPLICATION_PASSWORD": password()}
+    port = NODES[stack.leader()][0]
+    for role in ("replicator", "pgdba_pooler", "postgres"):
+        assert f"\\password {role}" in DOCS["en"].read_text() and f"\\password {role}" in DOCS["zh"].read_text()
+        value = new["POSTGRES_PASSWORD" if role == "postgres" else "REPLICATION_PASSWORD"]
+        stack.sql(f"alter role {role} password '{value}'", port)
+    time.sleep(15)  # more than a lease
+    leader = stack.leader()
+    stack.write_env(**new)
+    assert stack.sql("select pg_is_in_recovery()", NODES[leader][0]) == ("f",)
+    stack.up()
+    stack.wait_healthy()
+
+
 def test_readmes_have_the_same_blocks():
     found = []
     for path in (ROOT / "README.md", ROOT / "README.zh-CN.md"):

@@ -138,11 +138,11 @@ def test_pooler_lets_every_role_of_the_cluster_in(ready):
     assert refused.code != 0 and "password authentication failed" in refused.err
 
 
-@pytest.mark.parametrize("name", ["switchover", "postgres killed"])
-def test_the_same_fault_for_a_direct_client(ready, outcomes, name):
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_same_fault_for_a_direct_client(ready, outcomes, fault):
     """For the table beside ours: asynchronous, as people run it, so what is lost is counted and not judged."""
-    outcome, _ = suffer(ready, FAULT[name], ready.endpoints())
-    outcomes.setdefault(name, {})["Patroni, direct"] = outcome
+    outcome, _ = suffer(ready, fault, ready.endpoints())
+    outcomes.setdefault(fault.name, {})["Patroni, direct"] = outcome
 
 
 @pytest.fixture
