@@ -150,7 +150,8 @@ Outcome<void> Waiting::synchronous() {
 }
 
 void Waiting::settle() {
-  BootTime enough = context_.loop.after(1s);
+  // An engine from version 25 on asks a container that is starting each five seconds, whatever its interval.
+  BootTime enough = context_.loop.after(target_.in_containers() ? 7s : 1s);
   for (look_closely(); !full_.sight.healthy() && context_.loop.now() < enough; look_closely()) std::this_thread::sleep_for(kPoll);
 }
 

@@ -29,7 +29,7 @@ class Waiting {
   Outcome<void> replicas();
   // They are in the synchronous set, where there is one: before that the leader acknowledges alone, and nobody may take over.
   Outcome<void> synchronous();
-  // For the picture at the end: a moment in which nothing is wrong, if there is one within a second.
+  // For the picture at the end: a moment in which nothing is wrong, if there is one soon.
   void settle();
 
   void look_now() { full_ = look(rest_, target_, 400ms, false); }
