@@ -9,6 +9,7 @@ import pytest
 here = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(here), str(here.parent / "blackbox")]
 
+from faults import FAULTS  # noqa: E402
 from stack import Stack, deployed, docker, somebodys  # noqa: E402
 
 
@@ -32,23 +33,20 @@ def stack():
         yield made
 
 
-_outcomes = {}
-
-
-@pytest.fixture(scope="session")
-def outcomes():
-    """outcomes[fault][system] = faults.Outcome, for the table at the end of the run."""
-    return _outcomes
+@pytest.fixture
+def tell(record_property):
+    """tell(fault, system, outcome): a line of the table at the end, whichever process ran the test."""
+    return lambda fault, system, outcome: record_property("outcome", (fault.name, system, str(outcome)))
 
 
 def pytest_terminal_summary(terminalreporter):
-    if _outcomes:
+    reports = [report for kind in terminalreporter.stats.values() for report in kind if getattr(report, "when", "") == "call"]
+    told = [value for report in reports for name, value in report.user_properties if name == "outcome"]
+    if told:
         terminalreporter.section("time without writes, over the fault and its mending")
-        systems = dict.fromkeys(system for row in _outcomes.values() for system in row)
-        for fault, row in _outcomes.items():
-            for system in systems:
-                if system in row:
-                    terminalreporter.write_line(f"{fault:42} {system:32} {row[system]}")
+        order = {fault.name: number for number, fault in enumerate(FAULTS)}
+        for fault, system, outcome in sorted(told, key=lambda line: (order[line[0]], "pgdba," not in line[1])):
+            terminalreporter.write_line(f"{fault:42} {system:32} {outcome}")
 
 
 @pytest.fixture

@@ -25,14 +25,14 @@ def is_silent(_stack, leader):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_fault(stack, fault, outcomes):
+def test_fault(stack, fault, tell):
     stack.wait_healthy()
     assert writes_inside(stack.leader())
     # Who is paused answers nobody; who was killed is gone.
     witness = {"witness": is_silent} if fault.name == "network disconnect of the primary" else {}
     with PrimaryProbe(stack.endpoints()) as probe:
         outcome, verdict = suffer(stack, fault, stack.pooled(), **witness)
-    outcomes.setdefault(fault.name, {})["pgdba, through 6432"] = outcome
+    tell(fault, "pgdba, through 6432", outcome)
     verdict.check(at_least=50)
     probe.check()
     if fault.leads == "another":

@@ -139,10 +139,10 @@ def test_pooler_lets_every_role_of_the_cluster_in(ready):
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_the_same_fault_for_a_direct_client(ready, outcomes, fault):
+def test_the_same_fault_for_a_direct_client(ready, tell, fault):
     """For the table beside ours: asynchronous, as people run it, so what is lost is counted and not judged."""
     outcome, _ = suffer(ready, fault, ready.endpoints())
-    outcomes.setdefault(fault.name, {})["Patroni, direct"] = outcome
+    tell(fault, "Patroni, direct", outcome)
 
 
 @pytest.fixture
@@ -155,11 +155,11 @@ def synchronous(ready):
 
 
 @pytest.mark.parametrize("fault", [FAULT["switchover"], FAULT["docker kill of the primary"]], ids=lambda fault: fault.name)
-def test_pooler_follows_the_leader(synchronous, fault, outcomes):
+def test_pooler_follows_the_leader(synchronous, fault, tell):
     """Clients go on by themselves; PgBouncer's stay where pg-primary was."""
     with PrimaryProbe(synchronous.endpoints()) as probe:
         outcome, verdict = suffer(synchronous, fault, synchronous.pooled())
-    outcomes.setdefault(fault.name, {})["Patroni, through pgdba's pooler"] = outcome
+    tell(fault, "Patroni, through pgdba's pooler", outcome)
     verdict.check(at_least=50)
     probe.check()
     assert outcome.after != outcome.before
