@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from harness import processes
+from harness import ports, processes
 from harness.servers import kill_everything_below
 from harness.waiting import wait_until
 
@@ -42,8 +42,9 @@ def test_up_from_a_folder_that_the_clusters_user_may_not_enter(program, folder):
     """What `make up` does in a clone below root's own folder."""
     closed = os.path.join(folder, "closed")
     os.mkdir(closed, 0o700)
-    done = subprocess.run([program, "up", "--dry-run", "--name", "closed", "--port-offset", "9000"], cwd=closed, capture_output=True, text=True,
-                          timeout=30, env={**os.environ, "HOME": folder})
+    with ports.offset() as offset:
+        done = subprocess.run([program, "up", "--dry-run", "--name", "closed", "--port-offset", str(offset)], cwd=closed, capture_output=True,
+                              text=True, timeout=30, env={**os.environ, "HOME": folder})
     assert done.returncode == 0 and "would" in done.stdout, done
 
 
