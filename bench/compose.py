@@ -107,7 +107,7 @@ def memory(stack):
     stack.go_home()
     time.sleep(30)  # both tidy up a quarter of a minute after they started
     if isinstance(stack, Rival):
-        return {"agent": resident("pg-primary", "bin/patroni"), "pooler": resident("pgbouncer", "pgbouncer")}
+        return {"agent": resident("pg-primary", "patroni"), "pooler": resident("pgbouncer", "pgbouncer")}
     return {"agent": resident("pg-primary", "pgdba agent"), "guardian": resident("pg-primary", "pgdba guardian"),
             "pooler": resident("pgbouncer", "pgdba pooler")}
 

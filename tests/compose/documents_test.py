@@ -11,8 +11,6 @@ A fence's mark says what a block is:
   (none)  shown, not run.
 """
 import json
-import os
-import pathlib
 import re
 import subprocess
 import time
